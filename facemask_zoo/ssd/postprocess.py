@@ -1,0 +1,71 @@
+"""From the network's two outputs to boxes in pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.ssd.anchors import anchors
+from facemask_zoo.ssd.boxes import decode, nms
+from facemask_zoo.ssd.network import Network
+
+Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
+
+
+def postprocess(
+    loc: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    network: Network,
+    image_size: tuple[int, int],
+    *,
+    conf: float,
+    iou: float,
+    kind: str = "standard",
+) -> Found:
+    """Decode the outputs for one picture and suppress duplicates.
+
+    Args:
+        loc: (A, 4) raw box offsets.
+        scores: (A, C) scores, 0..1.
+        network: Gives anchors and variances.
+        image_size: Width and height of the picture, in pixels.
+        conf: Only scores above this count.
+        iou: A box that overlaps a better one by more than this is dropped.
+        kind: ``"standard"``, or ``"aizoo"`` for AIZOO's overlaps and truncated pixels.
+
+    Returns:
+        Boxes (N, 4) as xyxy pixels inside the picture, scores (N,) and class ids (N,), best first.
+        Boxes without area inside the picture are left out.
+    """
+    class_ids = scores.argmax(axis=1)
+    best = scores.max(axis=1)
+    candidates = np.flatnonzero(best > conf)
+    with np.errstate(over="ignore", invalid="ignore"):
+        boxes = decode(loc[candidates], anchors(network)[candidates], network.variances)
+    finite = np.isfinite(boxes).all(axis=1)
+    candidates, boxes = candidates[finite], boxes[finite]
+    kept = nms(boxes, best[candidates], iou, kind)
+    pixels = to_pixels(boxes[kept], image_size, truncate=kind == "aizoo")
+    visible = (pixels[:, 2:] > pixels[:, :2]).all(axis=1)
+    chosen = candidates[kept][visible]
+    return pixels[visible], best[chosen].astype(np.float32), class_ids[chosen].astype(np.int64)
+
+
+def to_pixels(
+    boxes: NDArray[np.float64], image_size: tuple[int, int], *, truncate: bool
+) -> NDArray[np.float32]:
+    """Scale normalised corners to the picture and clip them to it.
+
+    Args:
+        boxes: (N, 4) normalised corners.
+        image_size: Width and height, in pixels.
+        truncate: Drop the fraction of a pixel first, as AIZOO does.
+
+    Returns:
+        (N, 4) xyxy pixels.
+    """
+    limits = np.array(image_size * 2, dtype=np.float64)
+    pixels = boxes * limits
+    if truncate:
+        pixels = np.trunc(pixels)
+    return np.asarray(np.clip(pixels, 0, limits), dtype=np.float32)
