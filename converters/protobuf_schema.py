@@ -1,0 +1,77 @@
+"""Protocol-buffer messages from a few lines of ``.proto`` text: no compiler, no framework.
+
+Only the fields that the zoo touches are declared; protobuf keeps the others as unknown fields.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+
+from facemask_zoo.errors import WeightsError
+
+_MESSAGE = re.compile(r"message\s+(\w+)\s*\{([^}]*)\}")
+_FIELD = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*(\[packed\])?\s*;")
+_Field = descriptor_pb2.FieldDescriptorProto
+
+
+def declare(package: str, text: str) -> dict[str, Any]:
+    """Message classes, by name, with proto2's explicit presence of every field.
+
+    Args:
+        package: A name of its own, so that the messages never meet a framework's.
+        text: Flat ``message Name { [repeated] type name = 1 [[packed]]; ... }`` blocks. Types are
+            protobuf's scalars or messages of the same text. Declare an enum as ``int32``, a map as
+            a repeated message of ``key = 1`` and ``value = 2``.
+    """
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{package}.proto", package=package, syntax="proto2"
+    )
+    for name, body in _MESSAGE.findall(text):
+        kind = file.message_type.add(name=name)
+        for repeated, type_name, field, number, packed in _FIELD.findall(body):
+            kind.field.append(_field(package, type_name, field, int(number), bool(repeated)))
+            if packed:
+                kind.field[-1].options.packed = True
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)  # type: ignore[no-untyped-call]
+    return {
+        kind.name: message_factory.GetMessageClass(
+            pool.FindMessageTypeByName(f"{package}.{kind.name}")  # type: ignore[no-untyped-call]
+        )
+        for kind in file.message_type
+    }
+
+
+def parse(kind: Any, data: bytes) -> Any:
+    """A message from its bytes; protobuf bounds the nesting.
+
+    Raises:
+        WeightsError: The bytes are no such message.
+    """
+    try:
+        return kind.FromString(data)
+    except (message.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WeightsError(f"Not a whole {kind.__name__} message: {error}") from error
+
+
+def serialize(value: Any) -> bytes:
+    """The bytes of a message; the same message gives the same bytes."""
+    return bytes(value.SerializeToString(deterministic=True))
+
+
+def _field(package: str, kind: str, name: str, number: int, repeated: bool) -> _Field:
+    field = _Field(
+        name=name,
+        number=number,
+        label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
+    )
+    scalar = f"TYPE_{kind.upper()}"
+    if scalar in _Field.Type.keys():
+        field.type = _Field.Type.Value(scalar)
+    else:
+        field.type = _Field.TYPE_MESSAGE
+        field.type_name = f".{package}.{kind}"
+    return field
