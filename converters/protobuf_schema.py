@@ -15,6 +15,7 @@ from facemask_zoo.errors import WeightsError
 _MESSAGE = re.compile(r"message\s+(\w+)\s*\{([^}]*)\}")
 _FIELD = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*(\[packed\])?\s*;")
 _Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = dict(_Field.Type.items())
 
 
 def declare(package: str, text: str) -> dict[str, Any]:
@@ -36,10 +37,10 @@ def declare(package: str, text: str) -> dict[str, Any]:
             if packed:
                 kind.field[-1].options.packed = True
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return {
         kind.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{package}.{kind.name}")  # type: ignore[no-untyped-call]
+            pool.FindMessageTypeByName(f"{package}.{kind.name}")
         )
         for kind in file.message_type
     }
@@ -62,15 +63,15 @@ def serialize(value: Any) -> bytes:
     return bytes(value.SerializeToString(deterministic=True))
 
 
-def _field(package: str, kind: str, name: str, number: int, repeated: bool) -> _Field:
+def _field(package: str, kind: str, name: str, number: int, repeated: bool) -> Any:
     field = _Field(
         name=name,
         number=number,
         label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
     )
-    scalar = f"TYPE_{kind.upper()}"
-    if scalar in _Field.Type.keys():
-        field.type = _Field.Type.Value(scalar)
+    scalar = _SCALARS.get(f"TYPE_{kind.upper()}")
+    if scalar is not None:
+        field.type = scalar
     else:
         field.type = _Field.TYPE_MESSAGE
         field.type_name = f".{package}.{kind}"
