@@ -18,6 +18,10 @@ class ImageError(FaceMaskZooError):
     """A picture cannot be read: missing, damaged, too large or of an unknown kind."""
 
 
+class DatasetError(FaceMaskZooError):
+    """A data set cannot be read, or nothing in it can be used."""
+
+
 class VideoError(FaceMaskZooError):
     """A video or camera cannot be opened, read or written."""
 

@@ -1,0 +1,101 @@
+"""One way into all formats."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from facemask_zoo.datasets.coco import read_coco
+from facemask_zoo.datasets.collector import Collector
+from facemask_zoo.datasets.faces_csv import read_csv
+from facemask_zoo.datasets.labels import LabelMap
+from facemask_zoo.datasets.pictures import list_pictures
+from facemask_zoo.datasets.types import Dataset, Picture
+from facemask_zoo.datasets.voc import read_voc
+from facemask_zoo.datasets.yolo import read_yolo
+from facemask_zoo.errors import DatasetError, UnknownNameError
+
+_Reader = Callable[[Path, Path | None, LabelMap], Dataset]
+
+FORMATS: Mapping[str, _Reader] = MappingProxyType(
+    {"coco": read_coco, "voc": read_voc, "yolo": read_yolo, "csv": read_csv}
+)
+"""The readers by name of their format."""
+
+_SUFFIXES = {".json": "coco", ".xml": "voc", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv"}
+
+
+def read(
+    path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None = None,
+    *,
+    kind: str = "auto",
+    labels: Mapping[str, str] | None = None,
+) -> Dataset:
+    """Read an annotated data set.
+
+    Args:
+        path: A COCO JSON file, a CSV file, a YOLO YAML file, or a folder with VOC XML files, with
+            YOLO text files or with ``faces.csv``.
+        images: Folder of the pictures, where it is not the usual one.
+        kind: A name in ``FORMATS``, or ``"auto"`` to go by what is there.
+        labels: Label of each category name that ``NAMES`` does not know, or to be understood
+            differently.
+
+    Raises:
+        DatasetError: The data set is missing, or not of that format.
+        UnknownNameError: There is no such format or label.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise DatasetError(f"{place}: there is no such file or folder.")
+    if images is not None and not Path(images).is_dir():
+        raise DatasetError(f"{images}: expected a folder of pictures.")
+    name = recognise(place) if kind == "auto" else kind
+    if name not in FORMATS:
+        raise UnknownNameError.among("format", name, ("auto", *FORMATS))
+    return FORMATS[name](place, Path(images) if images is not None else None, LabelMap(labels))
+
+
+def read_negatives(folder: str | os.PathLike[str]) -> Dataset:
+    """Every picture below a folder, as pictures without faces.
+
+    Raises:
+        DatasetError: There is no picture.
+    """
+    place = Path(folder)
+    pictures = list_pictures(place)
+    if not pictures:
+        raise DatasetError(f"{place}: expected pictures, found none.")
+    collector = Collector(place, LabelMap())
+    for path in pictures:
+        size = collector.size(path)
+        if size is not None:
+            collector.add(Picture(path, size))
+    return collector.dataset()
+
+
+def recognise(path: Path) -> str:
+    """The format of a file or folder.
+
+    Raises:
+        DatasetError: It is none of ``FORMATS``.
+    """
+    if path.is_file():
+        found = _SUFFIXES.get(path.suffix.lower())
+    elif (path / "faces.csv").is_file():
+        found = "csv"
+    elif next(path.rglob("*.xml"), None):
+        found = "voc"
+    elif next(path.rglob("*.txt"), None):
+        found = "yolo"
+    else:
+        found = None
+    if found is None:
+        raise DatasetError(
+            f"{path}: expected annotations as COCO (.json), VOC (folder of .xml), "
+            "YOLO (.yaml, or folder of .txt) or CSV (.csv, or folder with faces.csv)."
+        )
+    return found
