@@ -104,7 +104,7 @@ class Backend(abc.ABC):
                 np.empty((0, rows, 4), np.float32),
                 np.empty((0, rows, len(self.network.classes)), np.float32),
             )
-        loc, scores = self._run(np.ascontiguousarray(batch, dtype=np.float32))
+        loc, scores = self._run(np.require(batch, np.float32, ["C", "W"]))
         expected = ((len(batch), rows, 4), (len(batch), rows, len(self.network.classes)))
         if (loc.shape, scores.shape) != expected:
             raise WeightsError(

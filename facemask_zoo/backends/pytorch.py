@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
@@ -93,7 +94,10 @@ class PyTorchBackend(Backend):
         if self.options.threads:
             torch.set_num_threads(self.options.threads)
         module = SSD(self.network)
-        module.load_tensors(safetensors.numpy.load_file(path))
+        try:
+            module.load_tensors(safetensors.numpy.load_file(path))
+        except safetensors.SafetensorError as error:
+            raise WeightsError(f"{path} is damaged: {error}") from error
         self._device = torch.device(self.options.device)
         self.module = module.eval().to(self._device, memory_format=torch.channels_last)
 

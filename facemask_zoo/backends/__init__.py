@@ -1,0 +1,130 @@
+"""The frameworks the network runs on: a table, and nothing imported before it is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.util
+from importlib import metadata
+
+from facemask_zoo.backends.base import Backend, Options
+from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError
+
+__all__ = ["FRAMEWORKS", "Backend", "Framework", "Options", "find_framework", "list_frameworks"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Framework:
+    """A row of the table of frameworks.
+
+    Attributes:
+        name: Value of ``framework=``, the extra that installs it, and its module in this package.
+        title: What people call it.
+        class_name: The backend in the module.
+        imports: Module whose presence says that the framework is installed.
+        distributions: Packages that may provide it, for the version.
+    """
+
+    name: str
+    title: str
+    class_name: str
+    imports: str
+    distributions: tuple[str, ...]
+
+    @property
+    def installed(self) -> bool:
+        """Whether the framework's module is there (not whether it imports)."""
+        return importlib.util.find_spec(self.imports) is not None
+
+    @property
+    def version(self) -> str | None:
+        """Installed version, read without importing the framework."""
+        for name in self.distributions:
+            try:
+                return metadata.version(name)
+            except metadata.PackageNotFoundError:
+                continue
+        return None
+
+    @property
+    def install_command(self) -> str:
+        """The line that installs the framework."""
+        return f"pip install 'facemask-zoo[{self.name}]'"
+
+    def backend(self) -> type[Backend]:
+        """Import the backend, and the framework with it.
+
+        Raises:
+            FrameworkNotInstalledError: The framework is missing or does not import.
+        """
+        if not self.installed:
+            raise FrameworkNotInstalledError(
+                f"{self.title} is not installed. Run: {self.install_command}"
+            )
+        try:
+            module = importlib.import_module(f"{__name__}.{self.name}")
+        except FrameworkNotInstalledError:
+            raise
+        except Exception as error:  # a broken framework can fail in any way while it is imported
+            raise FrameworkNotInstalledError(
+                f"{self.title} is installed but does not import: {error}. "
+                f"Try: {self.install_command}"
+            ) from error
+        backend: type[Backend] = getattr(module, self.class_name)
+        return backend
+
+
+FRAMEWORKS: dict[str, Framework] = {
+    row.name: row
+    for row in (
+        Framework(
+            "tflite", "TensorFlow Lite", "TFLiteBackend", "ai_edge_litert", ("ai-edge-litert",)
+        ),
+        Framework(
+            "opencv",
+            "OpenCV-DNN (Caffe)",
+            "OpenCVBackend",
+            "cv2",
+            (
+                "opencv-python-headless",
+                "opencv-python",
+                "opencv-contrib-python-headless",
+                "opencv-contrib-python",
+            ),
+        ),
+        Framework(
+            "onnx",
+            "ONNX (onnxruntime)",
+            "OnnxBackend",
+            "onnxruntime",
+            ("onnxruntime", "onnxruntime-gpu"),
+        ),
+        Framework("pytorch", "PyTorch", "PyTorchBackend", "torch", ("torch",)),
+        Framework(
+            "tensorflow",
+            "TensorFlow",
+            "TensorFlowBackend",
+            "tensorflow",
+            ("tensorflow", "tensorflow-cpu"),
+        ),
+        Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",)),
+        Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",)),
+    )
+}
+"""Fastest first on a CPU, as measured; ``framework="auto"`` takes the first that is installed."""
+
+
+def list_frameworks() -> list[Framework]:
+    """Every framework that the zoo runs on, installed or not, fastest first."""
+    return list(FRAMEWORKS.values())
+
+
+def find_framework(name: str) -> Framework:
+    """The row of a framework.
+
+    Raises:
+        UnknownNameError: There is no such framework.
+    """
+    if name not in FRAMEWORKS:
+        raise UnknownNameError.among("framework", name, ["auto", *FRAMEWORKS])
+    return FRAMEWORKS[name]

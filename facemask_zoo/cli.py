@@ -1,0 +1,278 @@
+"""The command ``facemask-zoo``. Results go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from facemask_zoo import converters
+from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
+from facemask_zoo.backends.base import PRECISIONS
+from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
+from facemask_zoo.detections import Detections
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
+from facemask_zoo.files import check_file
+from facemask_zoo.images import MAX_PIXELS
+from facemask_zoo.runner import detect_and_draw, is_picture
+from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.store import open_weights
+from facemask_zoo.version import __version__
+
+log = logging.getLogger(__name__)
+
+_FAILED = 1
+# Commands that live beside the code they run, imported only when they are called.
+_MODULE_COMMANDS = {
+    "eval": ("facemask_zoo.evaluation.command", "measure models on annotated pictures"),
+    "train": ("facemask_zoo.training.command", "train or fine-tune a model"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after the program's name; ``sys.argv`` if None.
+
+    Returns:
+        Exit status: 0 if all went well, 1 if something failed, 2 for a wrong call.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = _parser(words).parse_args(words)
+    level = logging.WARNING if args.quiet else logging.INFO
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    try:
+        status: int = args.run(args)
+        return status
+    except FaceMaskZooError as error:
+        log.error("facemask-zoo: %s", error)
+        return _FAILED
+    except KeyboardInterrupt:
+        return 128 + 2
+    except BrokenPipeError:
+        sys.stderr.close()
+        return _FAILED
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT_MODEL) -> None:
+    """The options that choose a detector; :func:`detector_from` reads them."""
+    parser.add_argument("--model", default=model, help="name or weights file (%(default)s)")
+    parser.add_argument(
+        "--framework", default="auto", metavar="NAME", help=f"auto, {', '.join(FRAMEWORKS)}"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (%(default)s)")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
+    parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
+    parser.add_argument("--conf", type=float, default=0.5, help="score threshold (%(default)s)")
+    parser.add_argument("--iou", type=float, default=0.4, help="overlap threshold (%(default)s)")
+    parser.add_argument("--nms", default="standard", choices=NMS_KINDS)
+    parser.add_argument(
+        "--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger pictures (%(default)s)"
+    )
+
+
+def detector_from(args: argparse.Namespace) -> Detector:
+    """The detector that the options of :func:`add_detector_arguments` describe."""
+    return Detector.load(
+        args.model,
+        framework=args.framework,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        conf=args.conf,
+        iou=args.iou,
+        nms=args.nms,
+        max_pixels=args.max_pixels,
+    )
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="facemask-zoo", description="Find face masks in pictures.")
+    parser.add_argument("--version", action="version", version=f"facemask-zoo {__version__}")
+    parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_detect(commands.add_parser("detect", help="find faces in pictures and videos"))
+    _add_weights(commands.add_parser("weights", help="list, download and verify models"))
+    _add_convert(commands.add_parser("convert", help="turn weights into another format"))
+    _add_doctor(commands.add_parser("doctor", help="which frameworks work here"))
+    for name, (module, summary) in _MODULE_COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name in words:
+            _add_module_command(command, module)
+    return parser
+
+
+def _add_module_command(parser: argparse.ArgumentParser, module: str) -> None:
+    implementation = importlib.import_module(module)
+    implementation.add_arguments(parser)
+    parser.set_defaults(run=implementation.run)
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "sources", nargs="+", help="pictures, videos, folders, globs, a camera number, rtsp://"
+    )
+    add_detector_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="one line of JSON per picture")
+    parser.add_argument(
+        "--output", type=Path, help="annotated picture or video; a folder for several sources"
+    )
+    parser.set_defaults(run=_detect)
+
+
+def _detect(args: argparse.Namespace) -> int:
+    detector = detector_from(args)
+    log.info("%s on %s", detector.card.name, FRAMEWORKS[detector.framework].title)
+    failed = False
+    for source in args.sources:
+        try:
+            target = _target(args.output, source, len(args.sources))
+            for result in detect_and_draw(detector, source, target):
+                show(result, as_json=args.json)
+        except FaceMaskZooError as error:
+            log.error("facemask-zoo: %s", error)
+            failed = True
+    return _FAILED if failed else 0
+
+
+def show(result: Detections, *, as_json: bool) -> None:
+    """Write one result to standard output, as JSON or for people."""
+    if as_json:
+        sys.stdout.write(result.to_json() + "\n")
+    else:
+        where = result.source if result.frame is None else f"{result.source}, frame {result.frame}"
+        sys.stdout.write(f"{where}: {len(result)} face{'' if len(result) == 1 else 's'}\n")
+        for label, score, box in zip(result.labels, result.scores, result.boxes, strict=True):
+            corners = ", ".join(f"{value:.0f}" for value in box)
+            sys.stdout.write(f"  {label:10} {score:.3f}  ({corners})\n")
+    sys.stdout.flush()
+
+
+def _target(output: Path | None, source: str, count: int) -> Path | None:
+    if output is None or count == 1:
+        return output
+    if is_picture(output):
+        raise InvalidArgumentError(f"--output: expected a folder for {count} sources.")
+    return output / Path(source).name
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    actions: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+        "list": (_weights_list, "models, and whether their weights are at hand"),
+        "download": (_weights_download, "fetch and verify weights"),
+        "verify": (_weights_verify, "check the weights at hand against their digests"),
+        "path": (_weights_path, "where the weights lie"),
+    }
+    subparsers = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for name, (run, summary) in actions.items():
+        action = subparsers.add_parser(name, help=summary)
+        if name != "list":
+            action.add_argument("models", nargs="*", help="names (default: all)", metavar="MODEL")
+            action.add_argument("--all", action="store_true", help="every model (the default)")
+        action.set_defaults(run=run)
+
+
+def _weights_list(args: argparse.Namespace) -> int:
+    for name in list_models():
+        card, path = load_card(name), open_weights(name).cached()
+        place = str(path) if path else "not downloaded"
+        sys.stdout.write(f"{name:12} {card.license:6} {place}\n{'':12} {card.summary}\n")
+    return 0
+
+
+def _weights_download(args: argparse.Namespace) -> int:
+    for name in args.models or list_models():
+        sys.stdout.write(f"{name}: {open_weights(name).fetch()}\n")
+    return 0
+
+
+def _weights_verify(args: argparse.Namespace) -> int:
+    failed = False
+    for name in args.models or list_models():
+        weights = open_weights(name)
+        try:
+            path = weights.cached()
+            if path and weights.card.source:
+                check_file(path, weights.card.source.sha256, weights.card.source.size)
+            sys.stdout.write(f"{name}: {'whole' if path else 'not downloaded'}\n")
+        except FaceMaskZooError as error:
+            sys.stdout.write(f"{name}: {error}\n")
+            failed = True
+    return _FAILED if failed else 0
+
+
+def _weights_path(args: argparse.Namespace) -> int:
+    missing = False
+    for name in args.models or list_models():
+        path = open_weights(name).cached()
+        if path:
+            sys.stdout.write(f"{path}\n")
+        else:
+            log.error("%s is not downloaded. Run: facemask-zoo weights download %s", name, name)
+            missing = True
+    return _FAILED if missing else 0
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="weights in any readable format, or a model's name")
+    parser.add_argument("target", type=Path, help="file to write")
+    parser.add_argument("--to", metavar="FORMAT", help=", ".join(converters.FORMATS))
+    parser.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    model = open_weights(args.source).model()
+    row = converters.find_format(args.to) if args.to else converters.format_for(args.target)
+    converters.write(model, args.target, row.name)
+    log.info("Wrote %s as %s", args.target, row.title)
+    return 0
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one line of JSON per framework")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    for framework in list_frameworks():
+        facts = examine(framework)
+        if args.json:
+            sys.stdout.write(json.dumps(facts) + "\n")
+            continue
+        state = "works" if facts["works"] else "missing"
+        detail = ", ".join(facts["devices"]) if facts["works"] else facts["problem"]
+        sys.stdout.write(f"{framework.name:11} {facts['version'] or '-':16} {state:8} {detail}\n")
+    return 0
+
+
+def examine(framework: Framework) -> dict[str, object]:
+    """Import a framework and report what it can do here, as JSON values."""
+    facts: dict[str, object] = {
+        "framework": framework.name,
+        "version": framework.version,
+        "works": False,
+        "devices": [],
+        "precisions": [],
+        "problem": "",
+    }
+    try:
+        backend = framework.backend()
+        facts.update(
+            version=backend.version(),
+            devices=backend.devices(),
+            precisions=list(backend.precisions),
+            works=True,
+        )
+    except FaceMaskZooError as error:
+        facts["problem"] = str(error)
+    return facts
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""The detector: one interface over every model and framework."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
+from facemask_zoo.cards import DEFAULT_MODEL, ModelCard
+from facemask_zoo.detections import Detections
+from facemask_zoo.errors import (
+    FrameworkNotInstalledError,
+    InvalidArgumentError,
+    UnknownNameError,
+)
+from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
+from facemask_zoo.ssd import postprocess, preprocess
+from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.store import Weights, open_weights
+from facemask_zoo.video import Frame, StreamSource, frames
+
+BATCH_SIZE = 8
+"""Pictures that :meth:`Detector.detect_batch` hands to the framework at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """Finds masked and bare faces. Make one with :meth:`load`.
+
+    Attributes:
+        card: The model's card.
+        framework: Name of the framework it runs on.
+        backend: The network on that framework.
+        conf: Only faces that score above this are reported.
+        iou: A box that overlaps a better one by more than this is dropped.
+        nms: ``"standard"``, or ``"aizoo"`` for AIZOO's arithmetic.
+        max_pixels: Larger pictures are refused before they are decoded.
+    """
+
+    card: ModelCard
+    framework: str
+    backend: Backend
+    conf: float = 0.5
+    iou: float = 0.4
+    nms: str = "standard"
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        _check_fraction("conf", self.conf)
+        _check_fraction("iou", self.iou)
+        if self.nms not in NMS_KINDS:
+            raise UnknownNameError.among("nms", self.nms, NMS_KINDS)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | os.PathLike[str] = DEFAULT_MODEL,
+        *,
+        framework: str = "auto",
+        device: str = "cpu",
+        precision: str = "fp32",
+        threads: int | None = None,
+        conf: float = 0.5,
+        iou: float = 0.4,
+        nms: str = "standard",
+        max_pixels: int = MAX_PIXELS,
+    ) -> Detector:
+        """Load a model on a framework.
+
+        Args:
+            model: A name of :func:`list_models`, or the path of a weights file in any format that
+                the zoo reads.
+            framework: A name of :func:`list_frameworks`; ``"auto"`` takes the fastest installed.
+            device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+            precision: ``"fp32"``, or what else the framework offers.
+            threads: CPU threads; None leaves it to the framework.
+            conf: Score threshold, 0..1.
+            iou: Overlap threshold of non-maximum suppression, 0..1.
+            nms: ``"standard"`` for the true overlap, ``"aizoo"`` for AIZOO's own arithmetic (1e-3
+                in the areas, truncated pixels).
+            max_pixels: Largest width x height of a picture.
+
+        Returns:
+            A detector that is ready to run.
+
+        Raises:
+            UnknownNameError: No such model, framework or nms.
+            FrameworkNotInstalledError: The framework is not installed or does not import.
+            DeviceError: The framework lacks the device, precision or thread count here.
+            WeightsError: The weights are damaged or altered.
+            DownloadError: The weights are not at hand and cannot be fetched.
+            InvalidArgumentError: A threshold is outside 0..1.
+        """
+        _check_fraction("conf", conf)
+        _check_fraction("iou", iou)
+        if nms not in NMS_KINDS:
+            raise UnknownNameError.among("nms", nms, NMS_KINDS)
+        if framework != "auto":
+            find_framework(framework)
+        weights = open_weights(model)
+        options = Options(device=device, precision=precision, threads=threads)
+        name, backend = _start(weights, framework, options)
+        return cls(weights.card, name, backend, conf, iou, nms, max_pixels)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels that the model knows."""
+        return self.card.network.classes
+
+    @property
+    def input_size(self) -> int:
+        """Height and width of the network's input, in pixels."""
+        return self.card.network.input_size
+
+    def detect(self, image: ImageSource) -> Detections:
+        """Find the faces in one picture.
+
+        Args:
+            image: Path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array.
+
+        Raises:
+            ImageError: The picture cannot be read.
+        """
+        return self.detect_batch([image])[0]
+
+    def detect_batch(self, images: Iterable[ImageSource]) -> list[Detections]:
+        """Find the faces in many pictures; the same answers as one by one.
+
+        Args:
+            images: Pictures in any form that :meth:`detect` takes.
+
+        Raises:
+            ImageError: One of the pictures cannot be read.
+        """
+        results: list[Detections] = []
+        for chunk in _chunks(images, BATCH_SIZE):
+            pictures = [load_image(image, self.max_pixels) for image in chunk]
+            names = [_source_name(image) for image in chunk]
+            results.extend(self._detect_arrays(pictures, names))
+        return results
+
+    def stream(self, source: StreamSource) -> Iterator[Detections]:
+        """Find the faces in pictures or frames, one after the other, in bounded memory.
+
+        Args:
+            source: Picture, video, folder or glob of pictures, camera index, or ``rtsp://``
+                address.
+
+        Returns:
+            An iterator over one result per picture or frame, with `source` (and `frame`) set.
+
+        Raises:
+            ImageError: A picture cannot be read.
+            VideoError: A video or camera cannot be read.
+        """
+        return map(self.detect_frame, frames(source, self.max_pixels))
+
+    def detect_frame(self, frame: Frame) -> Detections:
+        """Find the faces in one frame of :func:`facemask_zoo.video.frames`.
+
+        Args:
+            frame: The picture and where it came from.
+        """
+        (result,) = self._detect_arrays([frame.image], [frame.source])
+        return dataclasses.replace(result, frame=frame.index)
+
+    def forward(
+        self, batch: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network alone.
+
+        Args:
+            batch: (N, 3, S, S) float32, RGB, 0..1.
+
+        Returns:
+            Raw box offsets (N, A, 4) and scores (N, A, C), float32.
+
+        Raises:
+            InvalidArgumentError: The batch has another shape or type.
+        """
+        expected = (3, self.input_size, self.input_size)
+        if not isinstance(batch, np.ndarray) or batch.shape[1:] != expected:
+            raise InvalidArgumentError(
+                f"batch: expected shape (N, {', '.join(map(str, expected))}), "
+                f"but got {getattr(batch, 'shape', type(batch).__name__)}."
+            )
+        if batch.dtype != np.float32:
+            raise InvalidArgumentError(f"batch: expected float32, but got {batch.dtype}.")
+        return self.backend.forward(batch)
+
+    def _detect_arrays(
+        self, pictures: list[NDArray[np.uint8]], names: list[str | None]
+    ) -> list[Detections]:
+        batch = np.stack([preprocess(picture, self.input_size) for picture in pictures])
+        loc, scores = self.backend.forward(batch)
+        return [
+            self._postprocess(loc[i], scores[i], (picture.shape[1], picture.shape[0]), names[i])
+            for i, picture in enumerate(pictures)
+        ]
+
+    def _postprocess(
+        self,
+        loc: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        image_size: tuple[int, int],
+        source: str | None,
+    ) -> Detections:
+        boxes, best, class_ids = postprocess(
+            loc,
+            scores,
+            self.card.network,
+            image_size,
+            conf=self.conf,
+            iou=self.iou,
+            kind=self.nms,
+        )
+        return Detections(boxes, best, class_ids, self.classes, image_size, source)
+
+
+def _start(weights: Weights, framework: str, options: Options) -> tuple[str, Backend]:
+    """Load the weights on the framework asked for, or on the first that imports."""
+    names = list(FRAMEWORKS) if framework == "auto" else [framework]
+    problems = []
+    for name in names:
+        try:
+            backend = find_framework(name).backend()
+            path = weights.native(backend.formats)
+            return name, backend(path, weights.card.network, options)
+        except FrameworkNotInstalledError as error:
+            problems.append(error)
+    if framework != "auto":
+        raise problems[0]
+    raise FrameworkNotInstalledError(
+        "No framework can run this model: " + " ".join(str(problem) for problem in problems)
+    )
+
+
+def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+    iterator = iter(images)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def _source_name(image: ImageSource) -> str | None:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+
+
+def _check_fraction(name: str, value: object) -> None:
+    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InvalidArgumentError(f"{name}: expected a number from 0 to 1, but got {value!r}.")

@@ -1,0 +1,151 @@
+"""One guarded reader for pictures from strangers."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from facemask_zoo.errors import ImageError, InvalidArgumentError
+from facemask_zoo.files import atomic_path
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+
+MAX_PIXELS = 80_000_000
+"""Default limit on width x height; larger pictures are refused from their header."""
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+_SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_PILLOW_LIMIT = threading.Lock()
+
+
+def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Read a picture as it is meant to be seen.
+
+    EXIF orientation is applied, transparency is laid on white, grey and palette pictures become
+    RGB, and 16-bit values keep their upper byte.
+
+    Args:
+        source: Path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array (returned as it is).
+        max_pixels: Largest width x height accepted; checked before pixels are decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
+    """
+    if isinstance(source, np.ndarray):
+        return _check_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "the PIL image", max_pixels)
+    if isinstance(source, bytes):
+        return _decode(io.BytesIO(source), f"a picture of {len(source)} bytes", max_pixels)
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(
+            f"Expected a path, bytes, a PIL image or an array, but got {type(source).__name__}."
+        )
+    path = Path(source)
+    if not path.is_file():
+        raise ImageError(f"There is no picture {str(path)!r}.")
+    try:
+        with path.open("rb") as file:
+            return _decode(file, repr(str(path)), max_pixels)
+    except OSError as error:
+        raise ImageError(f"Cannot read {str(path)!r}: {error}.") from error
+
+
+def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
+    """Write a picture; the suffix says in which format.
+
+    Args:
+        image: (H, W, 3) RGB.
+        path: Target, replaced only once the new file is whole.
+
+    Raises:
+        ImageError: The suffix is unknown or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(IMAGE_SUFFIXES)}.")
+    try:
+        with atomic_path(path) as temporary:
+            Image.fromarray(image).save(temporary)
+    except OSError as error:
+        raise ImageError(f"Cannot write {str(path)!r}: {error}.") from error
+
+
+def _check_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            "Expected a (H, W, 3) uint8 RGB array, "
+            f"but got {image.dtype} of shape {image.shape}."
+        )
+    _check_size((image.shape[1], image.shape[0]), "the array", max_pixels)
+    return image
+
+
+def _decode(file: Any, what: str, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        with _pillow_limit(max_pixels), Image.open(file, formats=_FORMATS) as image:
+            return _to_rgb(image, what, max_pixels)
+    except ImageError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{what} is refused: {error}") from error
+    except Exception as error:  # Pillow's decoders let many unrelated types through
+        raise ImageError(
+            f"{what} is damaged or is not one of {', '.join(_FORMATS)}: {error}"
+        ) from error
+
+
+def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> NDArray[np.uint8]:
+    _check_size(image.size, what, max_pixels)
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BIT_MODES:
+        values = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255)
+        return np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise ImageError(f"{what} holds floating-point pixels of unknown range.")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGBA", layer.size, "white")
+        image.alpha_composite(layer)
+    return np.array(image.convert("RGB"))
+
+
+def _check_size(size: tuple[int, int], what: str, max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{what} is empty: {width} x {height} pixels.")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{what} claims {width} x {height} pixels; at most {max_pixels} are accepted. "
+            "Raise max_pixels to read it."
+        )
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Let Pillow open what the caller's higher limit allows; its own limit is a global."""
+    if not isinstance(max_pixels, int) or max_pixels < 1:
+        raise InvalidArgumentError(f"max_pixels: expected a positive int, but got {max_pixels!r}.")
+    if Image.MAX_IMAGE_PIXELS is None or max_pixels <= Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _PILLOW_LIMIT:
+        previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = previous

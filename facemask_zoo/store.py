@@ -1,0 +1,267 @@
+"""Where weights come from: the package, a cache folder, a mirror, or their published address.
+
+Environment variables:
+    FACEMASK_ZOO_CACHE: Folder for downloads and conversions, instead of the user's cache folder.
+    FACEMASK_ZOO_MIRROR: Folder or http(s) address that holds the published files by name.
+    FACEMASK_ZOO_OFFLINE: If set and not 0, nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import pooch
+
+from facemask_zoo import converters
+from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
+from facemask_zoo.errors import DownloadError, FaceMaskZooError, UnknownNameError, WeightsError
+from facemask_zoo.files import atomic_path, check_file, sha256_of
+from facemask_zoo.model import Model
+from facemask_zoo.version import __version__
+
+log = logging.getLogger(__name__)
+pooch.get_logger().setLevel(logging.WARNING)
+
+_MANIFEST = "manifest.json"
+_TIMEOUT_SECONDS = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A model's weights, wherever they are, to be had in any framework's format.
+
+    Attributes:
+        card: The model's card.
+        path: The user's own file; None for a model of the zoo.
+    """
+
+    card: ModelCard
+    path: Path | None = None
+
+    def native(self, formats: Iterable[str]) -> Path:
+        """A verified file in one of `formats`.
+
+        A file that ships (or the user's own) is taken as it is; otherwise the first format is
+        written once and kept in the cache folder.
+
+        Args:
+            formats: Names of ``converters.FORMATS``, the preferred one first.
+
+        Raises:
+            WeightsError: A file is damaged, or the cache folder cannot be written.
+            DownloadError: The weights are not at hand and cannot be fetched.
+        """
+        formats = tuple(formats)
+        if self.path is not None:
+            if converters.format_of(self.path).name in formats:
+                return self.path
+            return _converted(self.model(), formats[0])
+        for name in formats:
+            if name in self.card.files:
+                return _shipped(self.card.files[name])
+        return _converted(self.model(), formats[0])
+
+    def model(self) -> Model:
+        """Card and canonical tensors, free of subnormal dust.
+
+        Raises:
+            WeightsError: A file is damaged or altered.
+            DownloadError: The weights are not at hand and cannot be fetched.
+        """
+        if self.path is not None:
+            return converters.read(self.path).without_dust()
+        return _canonical(self.card)
+
+    def fetch(self) -> Path:
+        """The verified file that the canonical tensors are made from, downloaded if need be.
+
+        Raises:
+            WeightsError: The file is damaged or altered.
+            DownloadError: It is not at hand and cannot be fetched.
+        """
+        if self.path is not None:
+            return self.path
+        if self.card.source:
+            return _fetched(self.card.source)
+        return _shipped(self.card.files["safetensors"])
+
+    def cached(self) -> Path | None:
+        """Where the file of :meth:`fetch` lies, if it is there already; it is not verified."""
+        if self.path is not None or self.card.source is None:
+            return self.fetch()
+        path = _download_path(self.card.source)
+        return path if path.is_file() else None
+
+
+def open_weights(model: str | os.PathLike[str]) -> Weights:
+    """Find a model.
+
+    Args:
+        model: A name of :func:`list_models`, or the path of a weights file in any readable format.
+
+    Raises:
+        UnknownNameError: It is neither.
+        WeightsError: The file is damaged or of an unknown format.
+    """
+    name = os.fspath(model)
+    if name in list_models():
+        return Weights(load_card(name))
+    path = Path(name)
+    if not path.exists():
+        error = UnknownNameError.among("model", name, list_models())
+        raise UnknownNameError(f"{error} There is no file of that name either.")
+    return Weights(converters.read(path).card, path)
+
+
+def cache_folder() -> Path:
+    """Folder for downloads and conversions."""
+    chosen = os.environ.get("FACEMASK_ZOO_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("facemask-zoo"))
+
+
+def _shipped(files: tuple[File, ...]) -> Path:
+    for file in files:
+        check_file(weights_folder() / file.name, file.sha256, file.size)
+    return weights_folder() / files[0].name
+
+
+@functools.lru_cache(maxsize=4)
+def _canonical_of(name: str) -> Model:
+    """The canonical form of a zoo model; kept, since every framework starts from it."""
+    card = load_card(name)
+    path = _fetched(card.source) if card.source else _shipped(card.files["safetensors"])
+    read = converters.read(path)
+    model = Model(card, read.tensors).without_dust()
+    if model.digest != card.tensors_sha256:
+        raise WeightsError(
+            f"The tensors of {name!r} differ from its card: "
+            f"expected {card.tensors_sha256}, but got {model.digest}."
+        )
+    return model
+
+
+def _canonical(card: ModelCard) -> Model:
+    return _canonical_of(card.name)
+
+
+def _download_path(source: File) -> Path:
+    return cache_folder() / "downloads" / f"{source.sha256[:16]}-{source.name}"
+
+
+def _fetched(source: File) -> Path:
+    path = _download_path(source)
+    url = _address(source)
+    if not path.exists():
+        log.info("Fetching %s (%d bytes) from %s", source.name, source.size, url)
+    try:
+        found = pooch.retrieve(
+            url,
+            known_hash=f"sha256:{source.sha256}",
+            fname=path.name,
+            path=path.parent,
+            downloader=functools.partial(_download, source),
+        )
+    except FaceMaskZooError:
+        raise
+    except ValueError as error:
+        raise WeightsError(f"{url} is not the published file: {error}") from error
+    except Exception as error:  # requests, urllib3 and the operating system raise many types
+        raise DownloadError(
+            f"Cannot fetch {source.name} from {url}: {error}. "
+            f"Set FACEMASK_ZOO_MIRROR to a folder or address that holds it."
+        ) from error
+    return Path(found)
+
+
+def _address(source: File) -> str:
+    mirror = os.environ.get("FACEMASK_ZOO_MIRROR")
+    if not mirror:
+        return source.url
+    return f"{mirror.rstrip('/')}/{source.name}"
+
+
+def _download(source: File, url: str, target: str | IO[bytes], pooch_: Any) -> None:
+    """Copy `url` to `target`, which pooch keeps aside until its digest is verified."""
+    with open(os.fspath(target), "wb") if isinstance(target, str) else target as file:
+        output = _Capped(file, source.size)
+        if not url.startswith(("http://", "https://")):
+            with Path(url).expanduser().open("rb") as local:
+                shutil.copyfileobj(local, output)
+            return
+        if os.environ.get("FACEMASK_ZOO_OFFLINE", "0") != "0":
+            raise DownloadError(
+                f"{source.name} is not in {cache_folder()}, and FACEMASK_ZOO_OFFLINE is set."
+            )
+        pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(url, output, pooch_)
+
+
+class _Capped:
+    """A file that refuses to grow over the size it should have in the end."""
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file = file
+        self._left = limit
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise WeightsError("The server sends more bytes than the published file has.")
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _converted(model: Model, name: str) -> Path:
+    """The model in another format, from the cache folder, written there if need be."""
+    row = converters.find_format(name)
+    identity = f"{model.digest}{model.card.portable().to_json()}{name}{__version__}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    stem = Path(model.card.name).name
+    folder = cache_folder() / "converted" / f"{stem}-{name}-{key}"
+    if not _is_intact(folder):
+        log.info("Writing %s as %s to %s", model.card.name, row.title, folder)
+        try:
+            with atomic_path(folder) as temporary:
+                temporary.mkdir()
+                converters.write(model, temporary / f"{stem}{row.suffix}", name)
+                _write_manifest(temporary)
+        except OSError as error:
+            raise WeightsError(
+                f"Cannot write {folder}: {error}. Set FACEMASK_ZOO_CACHE to a writable folder."
+            ) from error
+    return folder / f"{stem}{row.suffix}"
+
+
+def _write_manifest(folder: Path) -> None:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    listed = [
+        dataclasses.asdict(
+            File(path.relative_to(folder).as_posix(), sha256_of(path), path.stat().st_size)
+        )
+        for path in files
+    ]
+    (folder / _MANIFEST).write_text(json.dumps(listed, indent=1))
+
+
+def _is_intact(folder: Path) -> bool:
+    """Whether every file of a conversion is there and unaltered."""
+    try:
+        for values in json.loads((folder / _MANIFEST).read_text()):
+            file = File(**values)
+            check_file(folder / file.name, file.sha256, file.size)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, TypeError, WeightsError) as error:
+        log.warning("Converting again: %s", error)
+        return False
+    return True

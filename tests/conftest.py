@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facemask_zoo.backends import FRAMEWORKS
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+PICTURES = ROOT / "docs" / "pictures"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-frameworks",
+        action="store_true",
+        help="fail instead of skipping where a framework is not installed",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cache = config.rootpath / ".pytest_cache" / "facemask-zoo"
+    os.environ["FACEMASK_ZOO_CACHE"] = str(cache)
+    if (SHARED / "aizoo").is_dir():
+        os.environ["FACEMASK_ZOO_MIRROR"] = str(SHARED / "aizoo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SHARED.is_dir():
+        return
+    skip = pytest.mark.skip(reason="needs ../shared, which is not here")
+    for item in items:
+        if item.get_closest_marker("shared"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with AIZOO's files and the photographs; use with the mark of the same name."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    """A portrait that ships with the repository: one bare face."""
+    return PICTURES / "astronaut.jpg"
+
+
+@pytest.fixture(scope="session")
+def demo_picture() -> Path:
+    """The demonstration picture: a bare face on the left, a masked one on the right."""
+    return PICTURES / "demo.jpg"
+
+
+@pytest.fixture(params=list(FRAMEWORKS))
+def framework(request: pytest.FixtureRequest) -> str:
+    """Every framework of the zoo, one after the other."""
+    row = FRAMEWORKS[request.param]
+    if not row.installed and not request.config.getoption("--require-frameworks"):
+        pytest.skip(f"{row.title} is not installed")
+    return row.name
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,185 @@
+"""One battery that every framework passes."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+from make_goldens import FOLDER, ROW_STEP, SEED
+from seeded import NETWORKS, seeded_batch, seeded_model
+
+from facemask_zoo import DeviceError, WeightsError, converters
+from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
+from facemask_zoo.backends.base import pick_output
+from facemask_zoo.model import Model
+
+LOC_TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-5
+
+
+@functools.cache
+def model_of(name: str) -> Model:
+    return seeded_model(NETWORKS[name], SEED)
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory):
+    """Writes a seeded model as a framework's own file, once per session."""
+    folder = tmp_path_factory.mktemp("native")
+
+    @functools.cache
+    def write(framework: str, name: str) -> tuple[type[Backend], Path]:
+        backend = find_framework(framework).backend()
+        row = converters.find_format(backend.formats[0])
+        path = folder / f"{name}-{framework}{row.suffix}"
+        converters.write(model_of(name), path, row.name)
+        return backend, path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def load(native):
+    """Loads a seeded model on a framework, once per session."""
+
+    @functools.cache
+    def start(framework: str, name: str) -> Backend:
+        backend, path = native(framework, name)
+        return backend(path, NETWORKS[name], Options())
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def outputs(load):
+    """Outputs of a framework for three seeded pictures."""
+
+    @functools.cache
+    def run(framework: str, name: str):
+        return load(framework, name).forward(seeded_batch(NETWORKS[name], 3))
+
+    return run
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_golden_outputs(framework, name, load):
+    path = FOLDER / f"{name}.safetensors"
+    with safetensors.safe_open(path, "np") as file:
+        assert file.metadata()["digest"] == model_of(name).digest
+    golden = safetensors.numpy.load_file(path)
+    loc, scores = load(framework, name).forward(seeded_batch(NETWORKS[name], 2))
+    assert loc.dtype == scores.dtype == np.float32
+    np.testing.assert_allclose(loc[:, ::ROW_STEP], golden["loc"], rtol=0, atol=LOC_TOLERANCE)
+    np.testing.assert_allclose(
+        scores[:, ::ROW_STEP], golden["scores"], rtol=0, atol=SCORE_TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
+def test_every_pair_agrees(pair, name, outputs, request):
+    for framework in pair:
+        if not FRAMEWORKS[framework].installed and not request.config.getoption(
+            "--require-frameworks"
+        ):
+            pytest.skip(f"{framework} is not installed")
+    (loc_1, scores_1), (loc_2, scores_2) = (outputs(framework, name) for framework in pair)
+    np.testing.assert_allclose(loc_1, loc_2, rtol=0, atol=LOC_TOLERANCE)
+    np.testing.assert_allclose(scores_1, scores_2, rtol=0, atol=SCORE_TOLERANCE)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_batches_equal_one_by_one(framework, count, load):
+    backend = load(framework, "small")
+    batch = seeded_batch(NETWORKS["small"], count, seed=count)
+    together = backend.forward(batch)
+    for index in range(count):
+        alone = backend.forward(batch[index : index + 1])
+        np.testing.assert_allclose(together[0][index], alone[0][0], rtol=0, atol=LOC_TOLERANCE)
+        np.testing.assert_allclose(together[1][index], alone[1][0], rtol=0, atol=SCORE_TOLERANCE)
+
+
+def test_an_empty_batch_gives_empty_outputs(framework, load):
+    network = NETWORKS["small"]
+    loc, scores = load(framework, "small").forward(seeded_batch(network, 0))
+    assert loc.shape == (0, network.anchor_count, 4)
+    assert scores.shape == (0, network.anchor_count, 3)
+
+
+def test_outputs_are_not_overwritten_by_the_next_call(framework, load):
+    backend = load(framework, "small")
+    loc, scores = backend.forward(seeded_batch(NETWORKS["small"], 1, seed=1))
+    before = loc.copy(), scores.copy()
+    backend.forward(seeded_batch(NETWORKS["small"], 1, seed=2))
+    np.testing.assert_array_equal(loc, before[0])
+    np.testing.assert_array_equal(scores, before[1])
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:-1", "cuda:x", ""])
+def test_a_wrong_device_is_an_error(framework, device, native):
+    backend, path = native(framework, "small")
+    with pytest.raises(DeviceError, match="device"):
+        backend(path, NETWORKS["small"], Options(device=device))
+
+
+def test_an_absent_gpu_is_an_error_not_the_cpu(framework, native):
+    backend, path = native(framework, "small")
+    if "cuda:0" in backend.devices():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError, match="cuda"):
+        backend(path, NETWORKS["small"], Options(device="cuda"))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5])
+def test_wrong_threads_are_an_error(framework, threads, native):
+    backend, path = native(framework, "small")
+    with pytest.raises(DeviceError, match="threads"):
+        backend(path, NETWORKS["small"], Options(threads=threads))
+
+
+def test_an_unknown_precision_is_an_error(framework, native):
+    backend, path = native(framework, "small")
+    with pytest.raises(DeviceError, match="precision"):
+        backend(path, NETWORKS["small"], Options(precision="fp8"))
+
+
+def test_one_thread_gives_the_same_answer(framework, native, outputs, tmp_path):
+    """In a process of its own: some frameworks fix their threads when they start."""
+    _, path = native(framework, "small")
+    target = tmp_path / "loc.npy"
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+import numpy as np
+from facemask_zoo.backends import Options, find_framework
+from seeded import NETWORKS, seeded_batch
+network = NETWORKS["small"]
+backend = find_framework({framework!r}).backend()(Path({str(path)!r}), network, Options(threads=1))
+np.save({str(target)!r}, backend.forward(seeded_batch(network, 3))[0])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+    loc = outputs(framework, "small")[0]
+    np.testing.assert_allclose(np.load(target), loc, rtol=0, atol=LOC_TOLERANCE)
+
+
+def test_a_damaged_file_is_refused(framework, native, tmp_path):
+    backend, path = native(framework, "small")
+    for companion in path.parent.glob(f"{path.stem}*"):
+        content = companion.read_bytes()
+        (tmp_path / companion.name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError):
+        backend(tmp_path / path.name, NETWORKS["small"], Options())
+
+
+def test_outputs_are_found_by_name():
+    assert pick_output(["b", "loc_1/concat:0"], "loc") == "loc_1/concat:0"
+    assert pick_output(["loc", "loc_2"], "loc") == "loc"
+    with pytest.raises(WeightsError, match="Expected one output"):
+        pick_output(["a", "b"], "loc")
