@@ -63,6 +63,7 @@ FORMATS: dict[str, Format] = {
         Format("safetensors", ".safetensors", "Safetensors (canonical)"),
         Format("onnx", ".onnx", "ONNX", extra="onnx"),
         Format("mxnet", ".params", "MXNet"),
+        Format("caffe", ".caffemodel", "Caffe", extra="opencv"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }

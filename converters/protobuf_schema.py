@@ -13,6 +13,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from facemask_zoo.errors import WeightsError
 
 _MESSAGE = re.compile(r"message\s+(\w+)\s*\{([^}]*)\}")
+_ENUM = re.compile(r"enum\s+(\w+)\s*\{([^}]*)\}")
+_ENUM_VALUE = re.compile(r"(\w+)\s*=\s*(\d+)")
 _FIELD = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*(\[packed\])?\s*;")
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = dict(_Field.Type.items())
@@ -24,16 +26,24 @@ def declare(package: str, text: str) -> dict[str, Any]:
     Args:
         package: A name of its own, so that the messages never meet a framework's.
         text: Flat ``message Name { [repeated] type name = 1 [[packed]]; ... }`` blocks. Types are
-            protobuf's scalars or messages of the same text. Declare an enum as ``int32``, a map as
-            a repeated message of ``key = 1`` and ``value = 2``.
+            protobuf's scalars, or messages or flat ``enum Name { VALUE = 0; ... }`` of the same
+            text. Declare an enum whose names do not matter as ``int32``, a map as a repeated
+            message of ``key = 1`` and ``value = 2``.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package}.proto", package=package, syntax="proto2"
     )
+    for name, body in _ENUM.findall(text):
+        values = file.enum_type.add(name=name).value
+        for value, number in _ENUM_VALUE.findall(body):
+            values.add(name=value, number=int(number))
+    enums = {kind.name for kind in file.enum_type}
     for name, body in _MESSAGE.findall(text):
         kind = file.message_type.add(name=name)
         for repeated, type_name, field, number, packed in _FIELD.findall(body):
             kind.field.append(_field(package, type_name, field, int(number), bool(repeated)))
+            if type_name in enums:
+                kind.field[-1].type = _Field.TYPE_ENUM
             if packed:
                 kind.field[-1].options.packed = True
     pool = descriptor_pool.DescriptorPool()

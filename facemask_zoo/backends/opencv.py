@@ -1,0 +1,74 @@
+"""Caffe files through OpenCV's `cv2.dnn`; on OpenCV 5, which reads no Caffe, ONNX files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
+
+log = logging.getLogger(__name__)
+
+_READS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
+
+
+class OpenCVBackend(Backend):
+    """Runs a `cv2.dnn` net; calls from several threads wait for each other.
+
+    The number of threads is OpenCV's own and holds for the whole process. CUDA needs an OpenCV
+    that was built with it, which the published wheels are not.
+    """
+
+    formats = ("caffe",) if _READS_CAFFE else ("onnx",)
+
+    @classmethod
+    def version(cls) -> str:
+        return str(cv2.__version__)
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        targets = cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA)
+        if cv2.dnn.DNN_TARGET_CUDA not in targets:
+            return ["cpu"]
+        return ["cpu", *(f"cuda:{i}" for i in range(cv2.cuda.getCudaEnabledDeviceCount()))]
+
+    def _load(self, path: Path) -> None:
+        try:
+            self._net = _read_net(path)
+            names = self._net.getUnconnectedOutLayersNames()
+        except (cv2.error, OSError) as error:
+            raise WeightsError(f"OpenCV does not accept {path}: {error}") from error
+        self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
+        self._lock = threading.Lock()
+        if self.options.threads:
+            cv2.setNumThreads(self.options.threads)
+        if self.options.device_index is None:
+            self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+            self._net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
+        else:
+            self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)
+            self._net.setPreferableTarget(cv2.dnn.DNN_TARGET_CUDA)
+
+    def _run(self, batch: Batch) -> Outputs:
+        with self._lock:
+            if self.options.device_index is not None:
+                cv2.cuda.setDevice(self.options.device_index)
+            self._net.setInput(batch, INPUT_NAME)
+            loc, scores = self._net.forward(self._outputs)
+            return loc, scores
+
+
+def _read_net(path: Path) -> Any:
+    """The net, read from memory: OpenCV does not open every path that Python does."""
+    if _READS_CAFFE:
+        graph = np.fromfile(path.with_suffix(".prototxt"), np.uint8)
+        return cv2.dnn.readNetFromCaffe(graph, np.fromfile(path, np.uint8))
+    log.info("OpenCV %s reads no Caffe files; it runs the same network as ONNX.", cv2.__version__)
+    return cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
