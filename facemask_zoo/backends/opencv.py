@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ _READS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
 class OpenCVBackend(Backend):
     """Runs a `cv2.dnn` net; calls from several threads wait for each other.
 
-    The number of threads is OpenCV's own and holds for the whole process. CUDA needs an OpenCV
-    that was built with it, which the published wheels are not.
+    OpenCV has one number of threads for the whole process; it is changed during a call only. CUDA
+    needs an OpenCV 4 that was built with it, which the published wheels are not; the engine of
+    OpenCV 5 runs on the CPU alone.
     """
 
     formats = ("caffe",) if _READS_CAFFE else ("onnx",)
@@ -35,7 +38,7 @@ class OpenCVBackend(Backend):
     @classmethod
     def devices(cls) -> list[str]:
         targets = cv2.dnn.getAvailableTargets(cv2.dnn.DNN_BACKEND_CUDA)
-        if cv2.dnn.DNN_TARGET_CUDA not in targets:
+        if not _READS_CAFFE or cv2.dnn.DNN_TARGET_CUDA not in targets:
             return ["cpu"]
         return ["cpu", *(f"cuda:{i}" for i in range(cv2.cuda.getCudaEnabledDeviceCount()))]
 
@@ -47,22 +50,28 @@ class OpenCVBackend(Backend):
             raise WeightsError(f"OpenCV does not accept {path}: {error}") from error
         self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
         self._lock = threading.Lock()
-        if self.options.threads:
-            cv2.setNumThreads(self.options.threads)
-        if self.options.device_index is None:
-            self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-            self._net.setPreferableTarget(cv2.dnn.DNN_TARGET_CPU)
-        else:
+        if self.options.device_index is not None:
             self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)
             self._net.setPreferableTarget(cv2.dnn.DNN_TARGET_CUDA)
 
     def _run(self, batch: Batch) -> Outputs:
-        with self._lock:
+        with self._lock, _threads(self.options.threads):
             if self.options.device_index is not None:
                 cv2.cuda.setDevice(self.options.device_index)
             self._net.setInput(batch, INPUT_NAME)
             loc, scores = self._net.forward(self._outputs)
             return loc, scores
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = cv2.getNumThreads()
+    try:
+        if count:
+            cv2.setNumThreads(count)
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _read_net(path: Path) -> Any:
