@@ -37,7 +37,7 @@ _MESSAGES = declare(
     message InputParameter { repeated BlobShape shape = 1; }
     message ConcatParameter { int32 axis = 2; }
     message ConvolutionParameter {
-        uint32 num_output = 1; bool bias_term = 2; repeated uint32 pad = 3;
+        uint32 num_output = 1; repeated uint32 pad = 3;
         repeated uint32 kernel_size = 4; repeated uint32 stride = 6;
     }
     message PoolingParameter { PoolMethod pool = 1; uint32 kernel_size = 2; uint32 stride = 3; }
@@ -142,7 +142,7 @@ class _CaffeBuilder:
         )
 
     def convolve(self, x: str, layer: Convolution) -> str:
-        shape = {"kernel_size": [3], "stride": [1], "pad": [layer.padding], "bias_term": True}
+        shape = {"kernel_size": [3], "stride": [1], "pad": [layer.padding]}
         y = self._add(
             "Convolution", layer.name, [x], convolution_param={"num_output": layer.outputs, **shape}
         )

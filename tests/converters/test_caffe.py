@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from seeded import NETWORKS, random_network, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters.caffe import _Net
+from facemask_zoo.model import Model
+
+
+@pytest.fixture
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=5)
+
+
+@pytest.fixture
+def written(model, tmp_path):
+    path = tmp_path / "modèle.caffemodel"
+    converters.write(model, path, "caffe")
+    return path
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
+    network = random_network(np.random.default_rng(seed))
+    model = seeded_model(network, seed)
+    converters.write(model, tmp_path / "random.caffemodel", "caffe")
+    assert_same(converters.read(tmp_path / "random.caffemodel"), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
+    converters.write(model, tmp_path / "again.caffemodel", "caffe")
+    for suffix in (".caffemodel", ".prototxt"):
+        again = (tmp_path / "again").with_suffix(suffix).read_bytes()
+        assert again == written.with_suffix(suffix).read_bytes()
+
+
+def test_without_its_card_the_shape_tells_the_network(tmp_path):
+    network = random_network(np.random.default_rng(1))
+    model = seeded_model(network, 1)
+    path = tmp_path / "bare.caffemodel"
+    converters.write(model, path, "caffe")
+    graph = path.with_suffix(".prototxt").read_text().partition("\n")[2]
+    path.with_suffix(".prototxt").write_text(graph)
+    from_graph = converters.read(path)
+    path.with_suffix(".prototxt").unlink()
+    from_weights = converters.read(path)
+    for read in (from_graph, from_weights):
+        assert read.digest == model.digest
+        assert read.card.network.input_size == network.input_size
+        assert read.card.network.stages == network.stages
+        assert len(read.card.network.classes) == len(network.classes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'input: "data" input_shape { dim: 1 dim: 3 dim: 184 dim: 184 }',
+        'layer { name: "data" type: "Input" input_param '
+        "{ shape { dim: 1 dim: 3 dim: 184 dim: 184 } } }",
+        'force_backward: true input: "data" input_dim: 1 input_dim: 3 input_dim: 184 input_dim: 184'
+        ' layer { name: "p" pooling_param { pool: AVE engine: CAFFE } }',
+    ],
+)
+def test_every_way_to_write_the_input_size_is_read(text, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(2)), 2)
+    path = tmp_path / "other.caffemodel"
+    converters.write(model, path, "caffe")
+    path.with_suffix(".prototxt").write_text(text)
+    assert converters.read(path).card.network.input_size == 184
+
+
+def test_blobs_in_the_old_four_dimensional_form_are_read(model, written):
+    net = _Net.FromString(written.read_bytes())
+    for layer in net.layer:
+        for blob in layer.blobs:
+            shape = [1] * (4 - len(blob.shape.dim)) + list(blob.shape.dim)
+            blob.num, blob.channels, blob.height, blob.width = shape
+            blob.ClearField("shape")
+    written.write_bytes(net.SerializeToString())
+    assert_same(converters.read(written), model)
+
+
+def test_every_truncation_is_refused(written, tmp_path):
+    content = written.read_bytes()
+    target = tmp_path / "cut.caffemodel"
+    target.with_suffix(".prototxt").write_bytes(written.with_suffix(".prototxt").read_bytes())
+    for length in [*range(200), *range(200, len(content), 97), len(content) - 1]:
+        target.write_bytes(content[:length])
+        with pytest.raises(WeightsError):
+            converters.read(target)
+
+
+@pytest.mark.parametrize("shape", [(2**62, 2**62), (-1, -3, 3, 3), (0, 3, 3, 3), ()])
+def test_shapes_that_do_not_fit_their_values_are_refused(shape, written):
+    net = _Net.FromString(written.read_bytes())
+    blob = next(layer for layer in net.layer if layer.blobs).blobs[0]
+    blob.shape.dim[:] = shape
+    written.write_bytes(net.SerializeToString())
+    with pytest.raises(WeightsError, match="do not fill"):
+        converters.read(written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# facemask_zoo.card: {", "layer {", "layer: 3", "input_dim: x", "a {" * 10_000, "\0", "}"],
+)
+def test_a_damaged_prototxt_is_refused(text, written):
+    written.with_suffix(".prototxt").write_text(text)
+    with pytest.raises(WeightsError):
+        converters.read(written)
+
+
+def test_a_prototxt_that_is_not_text_is_refused(written):
+    written.with_suffix(".prototxt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(WeightsError, match="prototxt"):
+        converters.read(written)
+
+
+@pytest.mark.shared
+def test_aizoos_pair_equals_its_mxnet_file_bit_for_bit(shared):
+    folder = shared / "aizoo"
+    caffe = converters.read(folder / "face_mask_detection.caffemodel")
+    mxnet = converters.read(folder / "face_mask_detection.params")
+    folded = converters.read(folder / "face_mask_detection.pth")
+    assert caffe.digest == mxnet.digest
+    assert caffe.card.network == folded.card.network
+    for name, values in folded.tensors.items():
+        np.testing.assert_allclose(caffe.tensors[name], values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.shared
+def test_our_graph_is_aizoos_graph(shared, tmp_path):
+    """Layer for layer, whatever their order: name, type, inputs, outputs and parameters."""
+    published = shared / "aizoo" / "face_mask_detection.caffemodel"
+    converters.write(converters.read(published), tmp_path / "own.caffemodel", "caffe")
+    graphs = []
+    for path in (published, tmp_path / "own.caffemodel"):
+        text = path.with_suffix(".prototxt").read_text()
+        net = text_format.Parse(text, _Net(), allow_unknown_field=True)
+        for layer in net.layer:
+            if layer.HasField("convolution_param") and not layer.convolution_param.pad:
+                layer.convolution_param.pad.append(0)
+        graphs.append({layer.name: layer for layer in net.layer})
+    assert graphs[0] == graphs[1]
