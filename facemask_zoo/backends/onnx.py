@@ -31,7 +31,6 @@ class OnnxBackend(Backend):
     def _load(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _LOG_ERRORS
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         if self.options.threads:
             options.intra_op_num_threads = self.options.threads
         index = self.options.device_index

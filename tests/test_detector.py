@@ -1,0 +1,150 @@
+"""The detector as users call it, on weights from a seed written as safetensors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+from seeded import SMALL, seeded_batch, seeded_model
+
+from facemask_zoo import (
+    Detector,
+    DeviceError,
+    FrameworkNotInstalledError,
+    ImageError,
+    InvalidArgumentError,
+    UnknownNameError,
+    WeightsError,
+    converters,
+    list_frameworks,
+    list_models,
+)
+from facemask_zoo.backends import FRAMEWORKS
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
+    converters.write(seeded_model(SMALL, 3), path, "safetensors")
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(weights):
+    return Detector.load(weights, framework="onnx", conf=0.6)
+
+
+def test_detects_in_every_kind_of_picture(detector, portrait):
+    pixels = np.asarray(Image.open(portrait).convert("RGB"))
+    results = [
+        detector.detect(source)
+        for source in (portrait, str(portrait), portrait.read_bytes(), Image.open(portrait), pixels)
+    ]
+    assert len(results[0]) > 0
+    for result in results:
+        np.testing.assert_array_equal(result.boxes, results[0].boxes)
+    assert results[0].source == str(portrait)
+    assert results[0].image_size == (512, 512)
+
+
+def test_results_are_sorted_clipped_and_have_area(detector, portrait):
+    result = detector.detect(portrait)
+    assert (np.diff(result.scores) <= 0).all()
+    assert (result.scores > 0.6).all()
+    assert (result.boxes >= 0).all()
+    assert (result.boxes <= 512).all()
+    assert (result.boxes[:, 2:] > result.boxes[:, :2]).all()
+
+
+def test_a_batch_of_any_length_equals_one_by_one(detector, portrait, demo_picture):
+    pictures = [portrait, demo_picture] * 5
+    together = detector.detect_batch(iter(pictures))
+    assert len(together) == 10
+    for result, picture in zip(together, pictures, strict=True):
+        alone = detector.detect(picture)
+        np.testing.assert_allclose(result.boxes, alone.boxes, atol=0.01)
+        assert result.labels == alone.labels
+    assert detector.detect_batch([]) == []
+
+
+def test_every_framework_gives_the_same_detections(framework, weights, detector, demo_picture):
+    other = Detector.load(weights, framework=framework, conf=0.6)
+    assert other.framework == framework
+    result, reference = other.detect(demo_picture), detector.detect(demo_picture)
+    assert result.labels == reference.labels
+    np.testing.assert_allclose(result.boxes, reference.boxes, atol=0.05)
+
+
+def test_auto_takes_the_first_that_is_installed(weights):
+    first = next(row.name for row in list_frameworks() if row.installed)
+    assert Detector.load(weights).framework == first
+
+
+def test_forward_refuses_what_does_not_fit(detector):
+    good = seeded_batch(SMALL, 1)
+    assert detector.forward(good)[0].shape == (1, SMALL.anchor_count, 4)
+    for batch in (good[0], good.transpose(0, 2, 3, 1), good[:, :, :-1], "batch", None):
+        with pytest.raises(InvalidArgumentError, match="expected shape"):
+            detector.forward(batch)
+    with pytest.raises(InvalidArgumentError, match="float32"):
+        detector.forward(good.astype(np.float64))
+
+
+@pytest.mark.parametrize("name", ["conf", "iou"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "0.5", None, True])
+def test_thresholds_outside_0_to_1_are_refused(weights, name, value):
+    with pytest.raises(InvalidArgumentError, match=f"{name}: expected a number from 0 to 1"):
+        Detector.load(weights, framework="onnx", **{name: value})
+
+
+def test_an_unknown_name_names_the_nearest(weights):
+    with pytest.raises(UnknownNameError, match="Did you mean 'pytorch'"):
+        Detector.load(weights, framework="pytroch")
+    with pytest.raises(UnknownNameError, match="aizoo-260"):
+        Detector.load("aizo-260")
+    with pytest.raises(UnknownNameError, match="standard"):
+        Detector.load(weights, nms="fast")
+    assert "aizoo-260" in list_models()
+
+
+def test_a_framework_that_is_not_installed_says_how_to_install_it(weights, monkeypatch):
+    row = dataclasses.replace(FRAMEWORKS["mxnet"], imports="no_such_framework")
+    monkeypatch.setitem(FRAMEWORKS, "mxnet", row)
+    with pytest.raises(FrameworkNotInstalledError, match=r"pip install 'facemask-zoo\[mxnet\]'"):
+        Detector.load(weights, framework="mxnet")
+
+
+def test_a_wrong_device_is_never_the_cpu(framework, weights):
+    with pytest.raises(DeviceError, match="cuda:7"):
+        Detector.load(weights, framework=framework, device="cuda:7")
+
+
+def test_a_bad_picture_is_an_error(detector, tmp_path):
+    with pytest.raises(ImageError):
+        detector.detect(tmp_path / "missing.jpg")
+    with pytest.raises(ImageError):
+        detector.detect(np.zeros((0, 0, 3), np.uint8))
+
+
+def test_max_pixels_can_be_set(weights, portrait):
+    small = Detector.load(weights, framework="onnx", max_pixels=1000)
+    with pytest.raises(ImageError, match="at most 1000"):
+        small.detect(portrait)
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def test_a_damaged_weights_file_is_an_error(weights, tmp_path, damage):
+    data = weights.read_bytes()
+    path = tmp_path / "damaged.safetensors"
+    path.write_bytes(
+        {"cut": data[: len(data) // 2], "garbage": b"garbage" * 99, "empty": b""}[damage]
+    )
+    with pytest.raises(WeightsError):
+        Detector.load(path, framework="onnx")
+
+
+def test_the_largest_pictures_and_the_smallest(detector):
+    assert detector.detect(np.zeros((1, 1, 3), np.uint8)).image_size == (1, 1)
+    assert detector.detect(np.zeros((3000, 2, 3), np.uint8)).image_size == (2, 3000)
