@@ -64,6 +64,7 @@ FORMATS: dict[str, Format] = {
         Format("onnx", ".onnx", "ONNX", extra="onnx"),
         Format("mxnet", ".params", "MXNet"),
         Format("caffe", ".caffemodel", "Caffe", extra="opencv"),
+        Format("paddle", ".pdiparams", "Paddle inference model"),
         Format("tflite", ".tflite", "TensorFlow Lite"),
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),

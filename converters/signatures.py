@@ -36,9 +36,18 @@ def _mxnet(head: bytes, path: Path) -> bool:
 
 def _caffe(head: bytes, path: Path) -> bool:
     # Field 1 (a short name), then 3 (an input) or 100 (a layer).
-    return (
-        len(head) > 1 and head[0] == 0x0A and head[2 + head[1] :].startswith((b"\x1a", b"\xa2\x06"))
-    )
+    if len(head) < 2 or head[0] != 0x0A or head[1] > 0x7F:
+        return False
+    return head[2 + head[1] :].startswith((b"\x1a", b"\xa2\x06"))
+
+
+def _paddle(head: bytes, path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__model__").is_file()
+    # A program is field 1 (a block) with index 0 and parent -1; a parameter has three versions, all
+    # zero, and begins with the length and the number of its type.
+    program = re.match(rb"\n[\x80-\xff]*[\x00-\x7f]\x08\x00\x10\xff{9}\x01", head)
+    return bool(program) or bool(re.match(rb"\x00{16}.\x00{3}\x08", head, re.DOTALL))
 
 
 def _tflite(head: bytes, path: Path) -> bool:
@@ -59,6 +68,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "tflite": _tflite,
     "tensorflow": _tensorflow,
     "mxnet": _mxnet,
+    "paddle": _paddle,
     "caffe": _caffe,
 }
 """Format name to a test of (first 4096 bytes, path); folders have no bytes."""
