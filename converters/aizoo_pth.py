@@ -98,11 +98,15 @@ def _convolution(
     if norm is None:
         return weight, _array(name, parameters, "bias", 1)
     keys = ("weight", "bias", "running_mean", "running_var")
-    vectors = [_array(f"{name}{_BATCH_NORM_SUFFIX}", norm, key, 1) for key in keys]
+    gamma, beta, mean, variance = [
+        _array(f"{name}{_BATCH_NORM_SUFFIX}", norm, key, 1) for key in keys
+    ]
     epsilon = norm["eps"]
-    if not isinstance(epsilon, float) or any(len(v) != len(weight) for v in vectors):
+    if not isinstance(epsilon, float) or any(
+        len(vector) != len(weight) for vector in (gamma, beta, mean, variance)
+    ):
         raise WeightsError(f"The batch normalisation of {name} does not fit its convolution.")
-    return fold_batch_norm(weight, *vectors, epsilon=epsilon)
+    return fold_batch_norm(weight, gamma, beta, mean, variance, epsilon)
 
 
 def _array(name: str, parameters: dict[str, Any], key: str, ndim: int) -> NDArray[np.float32]:

@@ -54,23 +54,26 @@ class TensorView:
             WeightsError: The window reaches outside its storage.
         """
         values = self.storage.values
-        numbers = (self.offset, *self.shape, *self.strides)
+        numbers: tuple[object, ...] = (self.offset, *self.shape, *self.strides)
         if values is None or not all(isinstance(n, int) and n >= 0 for n in numbers):
             raise WeightsError("A tensor in the file has no data or a malformed shape.")
-        steps = zip(self.shape, self.strides, strict=True)
+        steps = list(zip(self.shape, self.strides, strict=True))
         last = self.offset + sum(max(size - 1, 0) * stride for size, stride in steps)
-        if math.prod(self.shape) > values.size or (math.prod(self.shape) and last >= values.size):
+        count = math.prod([int(size) for size in self.shape])
+        if count > values.size or (count and last >= values.size):
             raise WeightsError(
                 f"A tensor of shape {self.shape} does not fit its storage of {values.size} values."
             )
-        bytes_per_step = tuple(stride * values.itemsize for stride in self.strides)
+        bytes_per_step = tuple(
+            stride * values.itemsize if size > 1 else 0 for size, stride in steps
+        )
         window = np.lib.stride_tricks.as_strided(
             values[self.offset :], self.shape, bytes_per_step, writeable=False
         )
         return window.copy()
 
 
-class TensorUnpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+class TensorUnpickler(pickle._Unpickler):
     """Rebuilds the tree of containers, modules (as bare attribute holders) and tensor views."""
 
     def __init__(self, file: io.BytesIO) -> None:

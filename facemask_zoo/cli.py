@@ -1,4 +1,4 @@
-"""The command ``facemask-zoo``. Results go to standard output, everything else to standard error."""
+"""The command ``facemask-zoo``: results to standard output, all else to standard error."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from facemask_zoo import converters
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
@@ -93,7 +94,9 @@ def detector_from(args: argparse.Namespace) -> Detector:
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="facemask-zoo", description="Find face masks in pictures.")
+    parser = argparse.ArgumentParser(
+        prog="facemask-zoo", description="Find face masks in pictures."
+    )
     parser.add_argument("--version", action="version", version=f"facemask-zoo {__version__}")
     parser.add_argument("-q", "--quiet", action="store_true", help="warnings and errors only")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -251,9 +254,9 @@ def _doctor(args: argparse.Namespace) -> int:
     return 0
 
 
-def examine(framework: Framework) -> dict[str, object]:
+def examine(framework: Framework) -> dict[str, Any]:
     """Import a framework and report what it can do here, as JSON values."""
-    facts: dict[str, object] = {
+    facts: dict[str, Any] = {
         "framework": framework.name,
         "version": framework.version,
         "works": False,

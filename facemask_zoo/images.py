@@ -88,8 +88,7 @@ def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
 def _check_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ImageError(
-            "Expected a (H, W, 3) uint8 RGB array, "
-            f"but got {image.dtype} of shape {image.shape}."
+            f"Expected a (H, W, 3) uint8 RGB array, but got {image.dtype} of shape {image.shape}."
         )
     _check_size((image.shape[1], image.shape[0]), "the array", max_pixels)
     return image

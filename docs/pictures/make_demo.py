@@ -44,7 +44,9 @@ def draw_mask(portrait: Image.Image) -> Image.Image:
     for strap in STRAPS:
         draw_alpha.line(scaled(strap), 255, SCALE)
         draw_cloth.line(scaled(strap), STRAP, 2 * SCALE)
-    cloth, alpha = (layer.resize(portrait.size, Image.Resampling.LANCZOS) for layer in (cloth, alpha))
+    cloth, alpha = (
+        layer.resize(portrait.size, Image.Resampling.LANCZOS) for layer in (cloth, alpha)
+    )
     light = portrait.convert("L").filter(ImageFilter.GaussianBlur(7)).convert("RGB")
     shaded = ImageChops.multiply(cloth, light.point(lambda value: min(255, 90 + value)))
     return Image.composite(shaded, portrait, alpha)

@@ -1,4 +1,4 @@
-"""What every framework shares, in NumPy alone: the network, its anchors, pre- and post-processing."""
+"""What every framework shares, in NumPy alone: network, anchors, pre- and post-processing."""
 
 from facemask_zoo.ssd.anchors import anchors
 from facemask_zoo.ssd.boxes import decode, encode, iou, nms

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.ssd.network import Level, Network
+from facemask_zoo.ssd.network import BOX_COORDINATES, Level, Network
 
 
 @functools.lru_cache(maxsize=32)
@@ -37,7 +37,8 @@ def _level_anchors(cells: int, level: Level) -> NDArray[np.float64]:
     y, x = np.meshgrid(centres, centres, indexing="ij")
     half = _anchor_sizes(level) / 2
     centre = np.stack([x, y], axis=-1)[:, :, None, :]
-    return np.concatenate([centre - half, centre + half], axis=-1).reshape(-1, 4)
+    corners = np.concatenate([centre - half, centre + half], axis=-1)
+    return np.asarray(corners.reshape(-1, BOX_COORDINATES))
 
 
 def _anchor_sizes(level: Level) -> NDArray[np.float64]:

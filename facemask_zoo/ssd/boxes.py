@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.errors import UnknownNameError
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 
 NMS_KINDS = ("standard", "aizoo")
 
@@ -68,7 +70,8 @@ def iou(first: Floats, second: Floats, epsilon: float = 0.0) -> NDArray[np.float
     area_1 = np.prod(first[:, 2:] - first[:, :2] + epsilon, axis=-1)
     area_2 = np.prod(second[:, 2:] - second[:, :2] + epsilon, axis=-1)
     union = area_1[:, None] + area_2[None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(overlap)
 
 
 def nms(

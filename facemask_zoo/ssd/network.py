@@ -216,7 +216,7 @@ class Network:
                 classes=tuple(values["classes"]),
                 stages=tuple(Stage(**stage) for stage in values["stages"]),
                 levels=tuple(_level_from_dict(level) for level in values["levels"]),
-                variances=tuple(values["variances"]),  # type: ignore[arg-type]
+                variances=tuple(values["variances"]),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidArgumentError(f"Not a network description: {error!r}.") from error

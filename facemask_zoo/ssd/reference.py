@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ Doubles = NDArray[np.float64]
 
 
 def forward(
-    network: Network, tensors: Mapping[str, NDArray[np.floating]], batch: NDArray[np.floating]
+    network: Network,
+    tensors: Mapping[str, NDArray[np.floating[Any]]],
+    batch: NDArray[np.floating[Any]],
 ) -> tuple[Doubles, Doubles]:
     """Run the network in double precision.
 
@@ -31,7 +34,7 @@ def forward(
 class _NumpyBuilder:
     """The five operations on (N, C, H, W) arrays."""
 
-    def __init__(self, tensors: Mapping[str, NDArray[np.floating]]) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[np.floating[Any]]]) -> None:
         self._tensors = tensors
 
     def pool(self, x: Doubles, name: str) -> Doubles:

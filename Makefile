@@ -1,0 +1,65 @@
+# make demo    find faces in the demonstration picture
+# make test    set up every framework, check style and types, run all tests
+# make help    the other targets
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PACKAGING := setup.cfg pyproject.toml constraints.txt
+
+DEMO_PICTURE := docs/pictures/demo.jpg
+DEMO_MODEL := aizoo-260
+# A mirror of the published weights beside the checkout is used where there is one.
+SIBLING_MIRROR := $(wildcard ../shared/aizoo)
+ifneq ($(SIBLING_MIRROR),)
+export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
+endif
+
+.PHONY: demo test lint format parity goldens clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     find faces in $(DEMO_PICTURE)"
+	@echo "make test     set up every framework, check style and types, run all tests"
+	@echo "make lint     style and types alone"
+	@echo "make format   let ruff put the code in order"
+	@echo "make parity   measure every framework against the reference; writes README's table"
+	@echo "make goldens  rebuild the golden tensors of the tests"
+	@echo "make clean    remove environments and caches"
+
+demo: $(VENV)/.base
+	$(BIN)/facemask-zoo detect $(DEMO_PICTURE) --model $(DEMO_MODEL) --output out/demo.jpg
+	@echo "The picture with boxes: out/demo.jpg"
+
+test: lint
+	$(BIN)/pytest --require-frameworks
+
+lint: $(VENV)/.all
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.all
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+parity: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.parity --write README.md
+
+goldens: $(VENV)/.all
+	$(BIN)/python tests/make_goldens.py
+
+clean:
+	rm -rf $(VENV) build dist out .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: $(BIN)/pip $(PACKAGING)
+	$(PIP_INSTALL) --editable '.[onnx]'
+	touch $@
+
+$(VENV)/.all: $(BIN)/pip $(PACKAGING)
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@ $(VENV)/.base

@@ -1,0 +1,31 @@
+"""Tables in Markdown, and replacing a marked part of a file with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.files import atomic_path
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def replace_section(path: Path, name: str, text: str) -> None:
+    """Put `text` between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+    Raises:
+        InvalidArgumentError: The file lacks the marks.
+    """
+    content = path.read_text()
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if start not in content or end not in content:
+        raise InvalidArgumentError(f"{path} has no section {start} ... {end}.")
+    before, rest = content.split(start, 1)
+    after = rest.split(end, 1)[1]
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{before}{start}\n{text}\n{end}{after}")
