@@ -87,9 +87,7 @@ class _OnnxBuilder:
         for name in (layer.weight_name, layer.bias_name):
             self._constant(name, self._model.tensors[name])
         inputs = [x, layer.weight_name, layer.bias_name]
-        y = self._node(
-            "Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4
-        )
+        y = self._node("Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4)
         return self._node("Relu", [y], f"{layer.name}_activation") if layer.relu else y
 
     def flatten(self, x: str, columns: int, name: str) -> str:

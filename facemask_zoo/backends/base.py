@@ -1,4 +1,4 @@
-"""What every backend is: a network's native file, loaded by its framework, that answers `forward`."""
+"""What every backend is: a native file, loaded by its framework, that answers `forward`."""
 
 from __future__ import annotations
 
