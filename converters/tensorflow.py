@@ -184,8 +184,12 @@ class _GraphBuilder:
         return _Node(self._float("Sigmoid", [x.name], name), x.shape)
 
     def concatenate(self, parts: Sequence[_Node], name: str) -> _Node:
-        inputs = [*(part.name for part in parts), self._integers(f"{name}/axis", 1)]
-        self._float("ConcatV2", inputs, name, N=len(parts))
+        inputs = [part.name for part in parts]
+        if len(inputs) == 1:  # ConcatV2 wants two or more
+            self._float("Identity", inputs, name)
+        else:
+            axis = self._integers(f"{name}/axis", 1)
+            self._float("ConcatV2", [*inputs, axis], name, N=len(inputs))
         return _Node(name, concatenated([part.shape for part in parts]))
 
     def image(self, shape: Shape) -> _Node:

@@ -15,6 +15,7 @@ from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 tf = import_tensorflow()
 
 _SIGNATURE = "serving_default"
+_LAST_OPERATIONS = ("ConcatV2", "Identity")
 _ONE_OPERATION_AT_A_TIME = 1
 
 
@@ -82,7 +83,7 @@ def _load_frozen(path: Path, size: int) -> Callable[[Any], Any]:
     images = [node.name for node in definition.node if node.op == "Placeholder"]
     if len(images) != 1:
         raise WeightsError(f"{path}: expected one placeholder, but got {images}.")
-    ends = [node.name for node in definition.node if node.op == "ConcatV2"]
+    ends = [node.name for node in definition.node if node.op in _LAST_OPERATIONS]
     outputs = [f"{pick_output(ends, name)}:0" for name in (LOC_NAME, SCORES_NAME)]
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, size, size, 3))])  # type: ignore[untyped-decorator]
