@@ -66,6 +66,21 @@ _TYPES: dict[int, np.dtype[Any]] = {
 }
 _INT, _STRING, _INTS, _BOOLEAN = 0, 2, 3, 6
 
+# Some of Paddle's loaders fill in what is left out, others refuse it.
+_EXPLICIT = {"data_format": "NCHW", "padding_algorithm": "EXPLICIT"}
+_CONVOLUTION = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, **_EXPLICIT}
+_POOL = {
+    "pooling_type": "max",
+    "ksize": [2, 2],
+    "strides": [2, 2],
+    "paddings": [0, 0],
+    "ceil_mode": True,
+    "global_pooling": False,
+    "adaptive": False,
+    "exclusive": True,
+    **_EXPLICIT,
+}
+
 # Version of the tensor list, levels of detail (none), version of the tensor, length of its type.
 _TENSOR_HEAD = struct.Struct("<IQIi")
 _MAX_TYPE_BYTES = 128
@@ -204,16 +219,14 @@ class _ProgramBuilder:
     def pool(self, x: _Variable, name: str) -> _Variable:
         batch, channels, height, width = x.shape
         y = _Variable(name, (batch, channels, (height + 1) // 2, (width + 1) // 2))
-        shape = {"ksize": [2, 2], "strides": [2, 2], "paddings": [0, 0], "ceil_mode": True}
-        return self._add("pool2d", {"X": [x.name]}, y, pooling_type="max", **shape)
+        return self._add("pool2d", {"X": [x.name]}, y, **_POOL)
 
     def convolve(self, x: _Variable, layer: Convolution) -> _Variable:
         change = 2 * layer.padding - 2
         shape = (x.shape[0], layer.outputs, x.shape[2] + change, x.shape[3] + change)
-        shared = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, "data_format": "NCHW"}
         inputs = {"Input": [x.name], "Filter": [_variable_name(layer.weight_name)]}
         y = _Variable(f"{layer.name}.product", shape)
-        self._add("conv2d", inputs, y, "Output", paddings=[layer.padding] * 2, **shared)
+        self._add("conv2d", inputs, y, "Output", paddings=[layer.padding] * 2, **_CONVOLUTION)
         inputs = {"X": [y.name], "Y": [_variable_name(layer.bias_name)]}
         y = self._add("elementwise_add", inputs, _Variable(layer.name, shape), axis=1)
         activation = _Variable(f"{layer.name}_activation", shape)
