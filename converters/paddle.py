@@ -68,8 +68,8 @@ _INT, _STRING, _INTS, _BOOLEAN = 0, 2, 3, 6
 
 # Some of Paddle's loaders fill in what is left out, others refuse it.
 _EXPLICIT = {"data_format": "NCHW", "padding_algorithm": "EXPLICIT"}
-_CONVOLUTION = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, **_EXPLICIT}
-_POOL = {
+_CONVOLUTION: dict[str, Any] = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, **_EXPLICIT}
+_POOL: dict[str, Any] = {
     "pooling_type": "max",
     "ksize": [2, 2],
     "strides": [2, 2],
@@ -188,7 +188,7 @@ def _embedded_card(image: Any) -> ModelCard | None:
 
 
 def _input_size(image: Any) -> int | None:
-    shape = image.type.dense_tensor.tensor.dims if image else ()
+    shape = list(image.type.dense_tensor.tensor.dims) if image else []
     return int(shape[2]) if len(shape) == 4 else None
 
 

@@ -52,7 +52,7 @@ def _import_mxnet() -> ModuleType:
 mx = _import_mxnet()
 
 
-class SSD(mx.gluon.HybridBlock):  # type: ignore[misc, name-defined]
+class SSD(mx.gluon.HybridBlock):  # type: ignore[name-defined]
     """The detector; its children are the convolutions, under their canonical names.
 
     Args:

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters.paddle import _Program, _TensorDesc
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import reference
+
+
+@pytest.fixture
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=6)
+
+
+@pytest.fixture
+def written(model, tmp_path):
+    path = tmp_path / "modèle.pdiparams"
+    converters.write(model, path, "paddle")
+    return path
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
+    network = random_network(np.random.default_rng(seed))
+    model = seeded_model(network, seed)
+    converters.write(model, tmp_path / "random.pdiparams", "paddle")
+    assert_same(converters.read(tmp_path / "random.pdiparams"), model)
+
+
+def test_either_file_and_the_old_folder_name_the_model(model, written, tmp_path):
+    program = written.with_suffix(".pdmodel")
+    assert_same(converters.read(program), model)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "__model__").write_bytes(program.read_bytes())
+    (old / "__params__").write_bytes(written.read_bytes())
+    for path in (old, old / "__model__", old / "__params__"):
+        assert_same(converters.read(path), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
+    converters.write(model, tmp_path / "again.pdiparams", "paddle")
+    for suffix in (".pdiparams", ".pdmodel"):
+        again = (tmp_path / "again").with_suffix(suffix).read_bytes()
+        assert again == written.with_suffix(suffix).read_bytes()
+
+
+def test_without_its_card_the_shape_tells_the_network(tmp_path):
+    network = random_network(np.random.default_rng(1))
+    model = seeded_model(network, 1)
+    path = tmp_path / "bare.pdiparams"
+    converters.write(model, path, "paddle")
+    edit(path, lambda block: [variable.ClearField("attrs") for variable in block.vars])
+    read = converters.read(path)
+    assert read.digest == model.digest
+    assert read.card.network.input_size == network.input_size
+    assert read.card.network.stages == network.stages
+
+
+def edit(path, change) -> None:
+    program = _Program.FromString(path.with_suffix(".pdmodel").read_bytes())
+    change(program.blocks[0])
+    path.with_suffix(".pdmodel").write_bytes(program.SerializeToString())
+
+
+def test_paddles_own_loaders_take_the_file(model, written, tmp_path):
+    """The loaders for programs, which Paddle 3 keeps beside those of its newer form."""
+    pytest.importorskip("facemask_zoo.backends.paddle")
+    import subprocess
+    import sys
+
+    batch = seeded_batch(model.card.network, 3)
+    np.save(tmp_path / "batch.npy", batch)
+    program = f"""
+import os; os.environ["FLAGS_enable_pir_api"] = "0"
+import numpy as np, paddle
+net = paddle.jit.load({str(written.with_suffix(""))!r}); net.eval()
+loc, scores = net(paddle.to_tensor(np.load({str(tmp_path / "batch.npy")!r})))
+np.savez({str(tmp_path / "outputs.npz")!r}, loc=loc.numpy(), scores=scores.numpy())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+    outputs = np.load(tmp_path / "outputs.npz")
+    loc, scores = reference.forward(model.card.network, model.tensors, batch)
+    np.testing.assert_allclose(outputs["loc"], loc, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs["scores"], scores, rtol=0, atol=1e-5)
+
+
+def test_every_truncation_is_refused(written):
+    for path in (written, written.with_suffix(".pdmodel")):
+        content = path.read_bytes()
+        step = max(97, len(content) // 300)
+        for length in [*range(200), *range(200, len(content), step), len(content) - 1]:
+            path.write_bytes(content[:length])
+            with pytest.raises(WeightsError):
+                converters.read(path)
+        path.write_bytes(content)
+    written.write_bytes(written.read_bytes() + b"\0")
+    with pytest.raises(WeightsError, match="follow"):
+        converters.read(written)
+
+
+@pytest.mark.parametrize("missing", [".pdiparams", ".pdmodel"])
+def test_a_missing_companion_is_named(missing, written):
+    written.with_suffix(missing).unlink()
+    other = {".pdiparams": ".pdmodel", ".pdmodel": ".pdiparams"}[missing]
+    with pytest.raises(WeightsError, match=missing):
+        converters.read(written.with_suffix(other))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ({"data_type": 5, "dims": [2**62, 2**62]}, "ends within"),
+        ({"data_type": 5, "dims": [-1, -4]}, "shape"),
+        ({"data_type": 5, "dims": []}, "shape"),
+        ({"data_type": 5, "dims": [1] * 9}, "shape"),
+        ({"data_type": 99, "dims": [4]}, "type 99"),
+    ],
+)
+def test_absurd_shapes_are_refused(kind, message, written):
+    head = _TensorDesc(**kind).SerializeToString()
+    data = struct.pack("<IQIi", 0, 0, 0, len(head)) + head
+    written.write_bytes(data + written.read_bytes()[len(data) :])
+    with pytest.raises(WeightsError, match=message):
+        converters.read(written)
+
+
+@pytest.mark.parametrize("length", [-1, 0, 129, 2**31 - 1])
+def test_absurd_lengths_are_refused(length, written):
+    content = written.read_bytes()
+    written.write_bytes(content[:16] + struct.pack("<i", length) + content[20:])
+    with pytest.raises(WeightsError):
+        converters.read(written.with_suffix(".pdmodel"))
+
+
+def test_parameters_of_other_names_are_refused(written):
+    edit(written, lambda block: setattr(block.vars[0], "name", "conv2d_0.w_0"))
+    with pytest.raises(WeightsError):
+        converters.read(written)
+
+
+@pytest.mark.shared
+def test_the_three_merged_formats_of_aizoo_are_equal_bit_for_bit(shared):
+    folder = shared / "aizoo"
+    paddle = converters.read(folder / "paddle")
+    folded = converters.read(folder / "face_mask_detection.pth")
+    assert paddle.card.network == folded.card.network
+    for name in ("face_mask_detection.caffemodel", "face_mask_detection.params"):
+        assert converters.read(folder / name).digest == paddle.digest
+    for name, values in folded.tensors.items():
+        np.testing.assert_allclose(paddle.tensors[name], values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.shared
+def test_the_backend_takes_aizoos_folder_as_it_is(shared):
+    from facemask_zoo.backends import Options
+
+    backend = pytest.importorskip("facemask_zoo.backends.paddle").PaddleBackend
+    network = converters.read(shared / "aizoo" / "paddle").card.network
+    loc, scores = backend(shared / "aizoo" / "paddle", network, Options()).forward(
+        np.zeros((1, 3, 260, 260), np.float32)
+    )
+    np.testing.assert_allclose(
+        loc[0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
+    )
+    np.testing.assert_allclose(scores[0, 0], (0.03811749, 0.04731729), atol=1e-5)
