@@ -35,7 +35,6 @@ def _function(model: Model) -> Any:
     size = model.card.network.input_size
     image = tf.TensorSpec((None, size, size, 3), tf.float32, INPUT_NAME)
 
-    @tf.function(autograph=False, input_signature=[image])  # type: ignore[untyped-decorator]
     def serve(pictures: Any) -> dict[str, Any]:
         names = (LOC_NAME, SCORES_NAME)
         outputs = tf.graph_util.import_graph_def(
@@ -46,4 +45,4 @@ def _function(model: Model) -> Any:
         )
         return dict(zip(names, outputs, strict=True))
 
-    return serve
+    return tf.function(serve, [image], autograph=False)

@@ -86,13 +86,14 @@ def _load_frozen(path: Path, size: int) -> Callable[[Any], Any]:
     ends = [node.name for node in definition.node if node.op in _LAST_OPERATIONS]
     outputs = [f"{pick_output(ends, name)}:0" for name in (LOC_NAME, SCORES_NAME)]
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, size, size, 3))])  # type: ignore[untyped-decorator]
     def run(pictures: Any) -> Any:
         return tf.graph_util.import_graph_def(
             definition, {f"{images[0]}:0": pictures}, return_elements=outputs, name=""
         )
 
-    function: Callable[[Any], Any] = run.get_concrete_function()
+    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
+    compiled = tf.function(run, signature, autograph=False)
+    function: Callable[[Any], Any] = compiled.get_concrete_function()
     return function
 
 
