@@ -16,7 +16,7 @@ ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
 
-.PHONY: demo test lint format parity goldens clean help
+.PHONY: demo test lint format parity standalone goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make lint     style and types alone"
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
+	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make goldens  rebuild the golden tensors of the tests"
 	@echo "make clean    remove environments and caches"
 
@@ -46,6 +47,9 @@ format: $(VENV)/.all
 
 parity: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.parity --write README.md
+
+standalone: $(VENV)/.all
+	$(BIN)/python tests/standalone.py --model $(DEMO_MODEL)
 
 goldens: $(VENV)/.all
 	$(BIN)/python tests/make_goldens.py

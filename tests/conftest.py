@@ -5,12 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import PICTURES, SHARED
 
 from facemask_zoo.backends import FRAMEWORKS
-
-ROOT = Path(__file__).parent.parent
-SHARED = ROOT.parent / "shared"
-PICTURES = ROOT / "docs" / "pictures"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

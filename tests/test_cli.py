@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from process import run
 from seeded import SMALL, seeded_model
 
 from facemask_zoo import Detector, __version__, cli, converters, list_frameworks, list_models
@@ -34,14 +31,6 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
     converters.write(seeded_model(SMALL, 3), path, "safetensors")
     return path
-
-
-def run(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *map(str, words)]
-    environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"}
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
 
 
 def test_detect_prints_one_line_of_json_per_picture(weights, portrait, demo_picture, capsys):

@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from places import ROOT
+from process import run
 from seeded import SMALL, seeded_model
-from test_cli import run
 
 from facemask_zoo import Detector, ImageError, VideoError, converters
 from facemask_zoo.images import load_image, save_image
