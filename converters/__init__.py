@@ -62,6 +62,7 @@ FORMATS: dict[str, Format] = {
     for row in (
         Format("safetensors", ".safetensors", "Safetensors (canonical)"),
         Format("onnx", ".onnx", "ONNX", extra="onnx"),
+        Format("pytorch", ".pt", "PyTorch state_dict"),
         Format("mxnet", ".params", "MXNet"),
         Format("caffe", ".caffemodel", "Caffe", extra="opencv"),
         Format("paddle", ".pdiparams", "Paddle inference model"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 import zipfile
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.archives import add_member, open_archive, read_member
 from facemask_zoo.converters.hdf5 import open_hdf5, read_array
 from facemask_zoo.converters.keras_layers import (
     BATCH_NORM,
@@ -34,8 +34,6 @@ from facemask_zoo.quiet import native_stderr_silenced
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 _LAYOUT = "HWIO"
 _MAX_TEXT_BYTES = 16 * 1024 * 1024
-# Fixed, so that the same model gives the same bytes; the earliest time that ZIP knows.
-_TIME = (1980, 1, 1, 0, 0, 0)
 
 # Class name in the configuration to the name of its groups in the weights, and its variables.
 _VARIABLES = {
@@ -52,9 +50,9 @@ def read(path: Path) -> Model:
     Raises:
         WeightsError: The archive is damaged, or holds other layers.
     """
-    archive = _open(read_bytes(path))
+    archive = open_archive(read_bytes(path))
     layers = _layers(_json(archive, _CONFIG))
-    with open_hdf5(_entry(archive, _WEIGHTS, MAX_FILE_BYTES)) as file:
+    with open_hdf5(read_member(archive, _WEIGHTS, MAX_FILE_BYTES)) as file:
         arrays = dict(_arrays(layers, file))
     tensors = from_layers(group_by_layer(arrays), _LAYOUT)
     card = _json(archive, _METADATA).get(CARD_KEY)
@@ -74,44 +72,21 @@ def write(model: Model, path: Path) -> None:
         saved = Path(folder) / "model.keras"
         with native_stderr_silenced():  # saving imports TensorFlow, where there is one
             functional_model(model).save(saved)
-        archive = _open(saved.read_bytes())
+        archive = open_archive(saved.read_bytes())
     metadata = _json(archive, _METADATA)
     texts = {
         "keras_version": metadata["keras_version"],
         CARD_KEY: model.card.portable().to_json(),
     }
     with zipfile.ZipFile(path, "w") as target:
-        _add(target, _METADATA, json.dumps(texts).encode())
+        add_member(target, _METADATA, json.dumps(texts).encode())
         for name in (_CONFIG, _WEIGHTS):
-            _add(target, name, archive.read(name))
-
-
-def _open(data: bytes) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise WeightsError(f"Not a whole ZIP archive: {error}") from error
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    archive.writestr(zipfile.ZipInfo(name, _TIME), data)
-
-
-def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """One member, however large it claims to be, up to a limit."""
-    try:
-        with archive.open(name) as file:
-            data = file.read(limit + 1)
-    except Exception as error:  # zipfile and its decompressors raise many unrelated types
-        raise WeightsError(f"The archive holds no whole {name}: {error}") from error
-    if len(data) > limit:
-        raise WeightsError(f"{name} unpacks to more than {limit} bytes.")
-    return data
+            add_member(target, name, archive.read(name))
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     try:
-        values = json.loads(_entry(archive, name, _MAX_TEXT_BYTES))
+        values = json.loads(read_member(archive, name, _MAX_TEXT_BYTES))
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{name} is not JSON: {error}") from error
     if not isinstance(values, dict):

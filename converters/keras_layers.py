@@ -28,8 +28,8 @@ BATCH_NORM_SUFFIX = "_bn"
 KERAS_EPSILON = 1e-3
 
 # Axes of a kernel in the file, from canonical (out, in, height, width), and back.
-_TO_FILE = {"HWIO": (2, 3, 1, 0), "OHWI": (0, 2, 3, 1)}
-_FROM_FILE = {"HWIO": (3, 2, 0, 1), "OHWI": (0, 3, 1, 2)}
+_TO_FILE = {"OIHW": (0, 1, 2, 3), "HWIO": (2, 3, 1, 0), "OHWI": (0, 2, 3, 1)}
+_FROM_FILE = {"OIHW": (0, 1, 2, 3), "HWIO": (3, 2, 0, 1), "OHWI": (0, 3, 1, 2)}
 
 
 def group_by_layer(arrays: Mapping[str, Array]) -> Layers:
@@ -53,7 +53,7 @@ def from_layers(layers: Layers, layout: str) -> Tensors:
 
     Args:
         layers: Parameters by layer; the normalisation of ``<layer>`` is ``<layer>_bn``.
-        layout: ``"HWIO"`` or ``"OHWI"``, the axes of the kernels.
+        layout: ``"OIHW"``, ``"HWIO"`` or ``"OHWI"``, the axes of the kernels.
 
     Raises:
         WeightsError: A kernel is not 4-dimensional, or parameters are missing or do not fit.

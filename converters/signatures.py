@@ -61,9 +61,18 @@ def _tensorflow(head: bytes, path: Path) -> bool:
     return operation.startswith((b"\x12\x0bPlaceholder", b"\x12\x05Const"))
 
 
+def _first_member(head: bytes) -> bytes:
+    """Name of the first member of a ZIP archive; empty if it is none."""
+    length = int.from_bytes(head[26:28], "little")
+    return head[30 : 30 + length] if head.startswith(b"PK\x03\x04") else b""
+
+
 def _keras(head: bytes, path: Path) -> bool:
-    # A ZIP archive whose first member, named 30 bytes after its start, is Keras's.
-    return head.startswith(b"PK\x03\x04") and head[30:].startswith(b"metadata.json")
+    return _first_member(head) == b"metadata.json"
+
+
+def _pytorch(head: bytes, path: Path) -> bool:
+    return _first_member(head).endswith(b"/data.pkl")
 
 
 SIGNATURES: Mapping[str, Signature] = {
@@ -73,6 +82,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "tflite": _tflite,
     "tensorflow": _tensorflow,
     "keras": _keras,
+    "pytorch": _pytorch,
     "mxnet": _mxnet,
     "paddle": _paddle,
     "caffe": _caffe,
