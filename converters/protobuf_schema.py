@@ -21,7 +21,7 @@ _SCALARS = dict(_Field.Type.items())
 
 
 def declare(package: str, text: str) -> dict[str, Any]:
-    """Message classes, by name, with proto2's explicit presence of every field.
+    """Message classes, by name: text is checked to be UTF-8, and every field knows if it was set.
 
     Args:
         package: A name of its own, so that the messages never meet a framework's.
@@ -31,7 +31,7 @@ def declare(package: str, text: str) -> dict[str, Any]:
             message of ``key = 1`` and ``value = 2``.
     """
     file = descriptor_pb2.FileDescriptorProto(
-        name=f"{package}.proto", package=package, syntax="proto2"
+        name=f"{package}.proto", package=package, syntax="proto3"
     )
     for name, body in _ENUM.findall(text):
         values = file.enum_type.add(name=name).value
@@ -44,8 +44,9 @@ def declare(package: str, text: str) -> dict[str, Any]:
             kind.field.append(_field(package, type_name, field, int(number), bool(repeated)))
             if type_name in enums:
                 kind.field[-1].type = _Field.TYPE_ENUM
-            if packed:
-                kind.field[-1].options.packed = True
+            kind.field[-1].options.packed = bool(packed)
+            if not repeated:
+                _track_presence(kind)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return {
@@ -71,6 +72,14 @@ def parse(kind: Any, data: bytes) -> Any:
 def serialize(value: Any) -> bytes:
     """The bytes of a message; the same message gives the same bytes."""
     return bytes(value.SerializeToString(deterministic=True))
+
+
+def _track_presence(kind: descriptor_pb2.DescriptorProto) -> None:
+    """Mark the last field as proto3's compiler marks an ``optional`` one."""
+    field = kind.field[-1]
+    field.proto3_optional = True
+    field.oneof_index = len(kind.oneof_decl)
+    kind.oneof_decl.add(name=f"_{field.name}")
 
 
 def _field(package: str, kind: str, name: str, number: int, repeated: bool) -> Any:

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters import keras as converter
+from facemask_zoo.converters import limits
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import reference
+
+LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
+CARD_KEY = "facemask_zoo.card"
+
+
+@pytest.fixture(scope="session")
+def keras():
+    return pytest.importorskip("facemask_zoo.backends.keras").keras
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=31)
+
+
+@pytest.fixture(scope="session")
+def archive(model, keras, tmp_path_factory) -> bytes:
+    path = tmp_path_factory.mktemp("keras") / "modèle.keras"
+    converters.write(model, path, "keras")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def written(archive, tmp_path):
+    path = tmp_path / "modèle.keras"
+    path.write_bytes(archive)
+    return path
+
+
+def rewrite(source, target, **changes: bytes | None) -> None:
+    """Copy an archive with some of its members changed or, if None, left out."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            data = changes.get(name.replace(".", "_"), old.read(name))
+            if data is not None:
+                new.writestr(name, data)
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_tensors_come_back_bit_for_bit(seed, keras, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
+    converters.write(model, tmp_path / "random.keras", "keras")
+    assert_same(converters.read(tmp_path / "random.keras"), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, archive, tmp_path):
+    converters.write(model, tmp_path / "again.keras", "keras")
+    assert (tmp_path / "again.keras").read_bytes() == archive
+
+
+def test_keras_loads_the_archive_by_itself(model, written, keras):
+    loaded = keras.models.load_model(written)
+    batch = seeded_batch(model.card.network, 2)
+    outputs = loaded.predict_on_batch(batch.transpose(0, 2, 3, 1))
+    loc, scores = reference.forward(model.card.network, model.tensors, batch)
+    np.testing.assert_allclose(outputs[LOC], loc, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs[SCORES], scores, rtol=0, atol=1e-5)
+
+
+def test_an_archive_that_keras_saved_is_read(keras, tmp_path):
+    """Its metadata then holds no card, and its classes are numbered by Keras."""
+    from facemask_zoo.backends.keras import functional_model
+
+    model = seeded_model(NETWORKS["full"], seed=32)
+    functional_model(model).save(tmp_path / "saved.keras")
+    read = converters.read(tmp_path / "saved.keras")
+    assert (read.card.name, read.card.network) == ("saved", model.card.network)
+    assert read.digest == model.digest
+
+
+def test_batch_normalisation_is_folded(keras, tmp_path):
+    """A network as AIZOO trained it: normalisation between each convolution and its ReLU."""
+    from facemask_zoo.backends import keras as backend
+
+    class Unfolded(backend._KerasBuilder):
+        def convolve(self, x, layer):
+            if not layer.relu:
+                return super().convolve(x, layer)
+            padding = "same" if layer.padding else "valid"
+            x = keras.layers.Conv2D(
+                layer.outputs, 3, padding=padding, use_bias=False, name=layer.name
+            )(x)
+            x = keras.layers.BatchNormalization(
+                epsilon=2e-3,
+                gamma_initializer="random_normal",
+                beta_initializer="random_normal",
+                moving_mean_initializer="random_normal",
+                moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2.0),
+                name=f"{layer.name}_bn",
+            )(x)
+            return keras.layers.ReLU()(x)
+
+    network = NETWORKS["full"]
+    image = keras.Input((260, 260, 3))
+    unfolded = keras.Model(image, backend.build(network, image, Unfolded()))
+    unfolded.save(tmp_path / "unfolded.keras")
+    model = converters.read(tmp_path / "unfolded.keras")
+    batch = seeded_batch(network, 1)
+    outputs = unfolded.predict_on_batch(batch.transpose(0, 2, 3, 1))
+    expected = reference.forward(network, model.tensors, batch)
+    np.testing.assert_allclose(outputs[0], expected[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs[1], expected[1], rtol=0, atol=1e-5)
+
+
+def test_reading_needs_no_keras(written):
+    program = f"""
+import sys
+for name in ("keras", "tensorflow", "torch", "jax"):
+    sys.modules[name] = None
+from facemask_zoo import converters
+print(converters.read({str(written)!r}).digest)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == converters.read(written).digest
+
+
+def test_what_an_archive_describes_is_never_run(model, written, tmp_path):
+    """A Lambda layer with a payload, as an attacker would hide it, is only ever text."""
+    with zipfile.ZipFile(written) as archive:
+        config = json.loads(archive.read("config.json"))
+    canary = tmp_path / "canary"
+    payload = {
+        "class_name": "Lambda",
+        "module": "keras.layers",
+        "config": {"name": "x", "function": f"__import__('pathlib').Path({str(canary)!r}).touch()"},
+    }
+    config["config"]["layers"].insert(0, payload)
+    rewrite(written, tmp_path / "hostile.keras", config_json=json.dumps(config).encode())
+    assert_same(converters.read(tmp_path / "hostile.keras"), model)
+    assert not canary.exists()
+
+
+def hdf5(**links) -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as root:
+        group = root.create_group("layers/conv2d/vars")
+        for name, link in links.items():
+            group[name.strip("_")] = link
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "link",
+    [h5py.ExternalLink("/etc/hostname", "/"), h5py.SoftLink("/layers"), np.zeros(3), np.int32(1)],
+    ids=["external", "soft", "doubles", "integer"],
+)
+def test_weights_are_plain_and_inside_the_file(link, written, tmp_path):
+    rewrite(written, tmp_path / "hostile.keras", model_weights_h5=hdf5(_0=link))
+    with pytest.raises(WeightsError, match="dataset"):
+        converters.read(tmp_path / "hostile.keras")
+
+
+def test_a_dataset_stored_in_another_file_is_refused(written, tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(540))
+    file = io.BytesIO()
+    with h5py.File(file, "w") as root:
+        outside = [(str(tmp_path / "secret"), 0, 540)]
+        root.create_dataset("layers/conv2d/vars/0", (3, 3, 3, 5), "<f4", external=outside)
+    rewrite(written, tmp_path / "hostile.keras", model_weights_h5=file.getvalue())
+    with pytest.raises(WeightsError, match="outside"):
+        converters.read(tmp_path / "hostile.keras")
+
+
+def test_a_dataset_that_claims_terabytes_is_refused(written, tmp_path):
+    file = io.BytesIO()
+    with h5py.File(file, "w") as root:
+        root.create_dataset("layers/conv2d/vars/0", (1 << 20, 1 << 20), "<f4", chunks=(1, 1))
+    rewrite(written, tmp_path / "hostile.keras", model_weights_h5=file.getvalue())
+    with pytest.raises(WeightsError, match="too large"):
+        converters.read(tmp_path / "hostile.keras")
+
+
+def test_a_zip_bomb_is_stopped(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(converter, "MAX_FILE_BYTES", 1 << 20)
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(written) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in ("metadata.json", "config.json"):
+            new.writestr(name, old.read(name))
+        new.writestr("model.weights.h5", bytes(1 << 24))
+    assert path.stat().st_size < 1 << 17 < limits.MAX_FILE_BYTES
+    with pytest.raises(WeightsError, match="unpacks to more"):
+        converters.read(path)
+
+
+@pytest.mark.parametrize(
+    "config", [b"", b"[]", b"{}", b'{"config": {"layers": [3]}}', b"[" * 100_000, b"\xff"]
+)
+def test_a_damaged_configuration_is_refused(config, written, tmp_path):
+    rewrite(written, tmp_path / "damaged.keras", config_json=config)
+    with pytest.raises(WeightsError, match="config"):
+        converters.read(tmp_path / "damaged.keras")
+
+
+@pytest.mark.parametrize("name", ["config_json", "model_weights_h5"])
+def test_a_missing_member_is_named(name, written, tmp_path):
+    rewrite(written, tmp_path / "incomplete.keras", **{name: None})
+    with pytest.raises(WeightsError, match=name.split("_")[0]):
+        converters.read(tmp_path / "incomplete.keras")
+
+
+def test_every_truncation_is_refused(archive, tmp_path):
+    target = tmp_path / "cut.keras"
+    for length in [*range(200), *range(200, len(archive), 997), len(archive) - 1]:
+        target.write_bytes(archive[:length])
+        with pytest.raises(WeightsError):
+            converter.read(target)
+
+
+def test_flipped_bytes_end_in_a_model_or_a_clear_error(archive, tmp_path, rng):
+    target = tmp_path / "flipped.keras"
+    for position in rng.integers(0, len(archive), size=500):
+        damaged = bytearray(archive)
+        damaged[position] ^= int(rng.integers(1, 256))
+        target.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            assert isinstance(converter.read(target), Model)

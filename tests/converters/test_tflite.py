@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.backends import Options
+from facemask_zoo.converters import tflite as converter
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import Level, Network, Stage, reference
+
+LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
+
+
+@pytest.fixture
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=11)
+
+
+@pytest.fixture
+def written(model, tmp_path):
+    path = tmp_path / "modèle.tflite"
+    converters.write(model, path, "tflite")
+    return path
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
+    converters.write(model, tmp_path / "random.tflite", "tflite")
+    assert_same(converters.read(tmp_path / "random.tflite"), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
+    converters.write(model, tmp_path / "again.tflite", "tflite")
+    assert (tmp_path / "again.tflite").read_bytes() == written.read_bytes()
+
+
+def test_constants_are_aligned_for_vector_instructions(model, written):
+    content = written.read_bytes()
+    for name, values in model.tensors.items():
+        if name.endswith(".weight"):
+            stored = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).tobytes()
+            assert content.index(stored) % 16 == 0
+
+
+def test_the_named_signature_takes_any_batch(model, written):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(written))
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["data"], "outputs": [SCORES, LOC]}
+    }
+    run = interpreter.get_signature_runner()
+    for count in (1, 3, 2):
+        batch = seeded_batch(model.card.network, count)
+        outputs = run(data=batch.transpose(0, 2, 3, 1))
+        loc, scores = reference.forward(model.card.network, model.tensors, batch)
+        np.testing.assert_allclose(outputs[LOC], loc, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(outputs[SCORES], scores, rtol=0, atol=1e-5)
+
+
+def test_a_single_level_is_enough(tmp_path):
+    backend = pytest.importorskip("facemask_zoo.backends.tflite").TFLiteBackend
+    network = Network(16, ("mask",), (Stage(3, pool=False),), (Level(0, (0.1, 0.2), (1.0,), 2, 2),))
+    model = seeded_model(network, seed=12)
+    path = tmp_path / "one.tflite"
+    converters.write(model, path, "tflite")
+    assert_same(converters.read(path), model)
+    batch = seeded_batch(network, 2)
+    loc, _ = backend(path, network, Options()).forward(batch)
+    expected, _ = reference.forward(network, model.tensors, batch)
+    np.testing.assert_allclose(loc, expected, rtol=0, atol=1e-4)
+
+
+def test_a_file_without_a_card_is_known_by_its_layers(tmp_path):
+    model = seeded_model(NETWORKS["full"], seed=13)
+    path = tmp_path / "bare.tflite"
+    converters.write(model, path, "tflite")
+    # Same length, another key: the metadata is there, but not ours.
+    path.write_bytes(path.read_bytes().replace(b"facemask_zoo.card", b"somebody_else.key"))
+    read = converters.read(path)
+    assert read.card.name == "bare"
+    assert read.card.network == model.card.network
+    assert read.digest == model.digest
+
+
+def test_every_truncation_is_refused(written, tmp_path):
+    content = written.read_bytes()
+    target = tmp_path / "cut.tflite"
+    # The last bytes are the empty buffer that every file begins its list with.
+    for length in [*range(200), *range(200, len(content) - 64, 97), len(content) - 64]:
+        target.write_bytes(content[:length])
+        with pytest.raises(WeightsError):
+            converters.read(target)
+
+
+def test_flipped_bytes_end_in_a_model_or_a_clear_error(written, tmp_path, rng):
+    content = written.read_bytes()
+    target = tmp_path / "flipped.tflite"
+    # Everything but plain weights: tables, offsets, names, the card.
+    weights_start = min(
+        content.index(np.ascontiguousarray(values).tobytes())
+        for name, values in seeded_model(NETWORKS["small"], seed=11).tensors.items()
+        if name.endswith(".bias")
+    )
+    for position in rng.integers(0, weights_start, size=500):
+        damaged = bytearray(content)
+        damaged[position] ^= int(rng.integers(1, 256))
+        target.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            assert isinstance(converter.read(target), Model)
+
+
+def test_a_quantised_file_is_refused(written, tmp_path):
+    """An integer constant takes the name of a kernel."""
+    content = written.read_bytes().replace(b"loc_0_reshape/shape\0", b"loc_0_reshap/kernel\0")
+    (tmp_path / "int.tflite").write_bytes(content)
+    with pytest.raises(WeightsError, match="quantised"):
+        converters.read(tmp_path / "int.tflite")
+
+
+@pytest.mark.shared
+def test_aizoos_file_is_the_folded_pickle(shared):
+    published = converters.read(shared / "aizoo" / "face_mask_detection.tflite")
+    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    assert published.card.network == folded.card.network
+    for name, values in folded.tensors.items():
+        np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)
+
+
+@pytest.mark.shared
+def test_the_backend_feeds_aizoos_file_one_by_one(shared):
+    backend = pytest.importorskip("facemask_zoo.backends.tflite").TFLiteBackend
+    path = shared / "aizoo" / "face_mask_detection.tflite"
+    model = converters.read(path)
+    batch = seeded_batch(model.card.network, 3)
+    outputs = backend(path, model.card.network, Options(threads=2)).forward(batch)
+    expected = reference.forward(model.card.network, model.tensors, batch)
+    np.testing.assert_allclose(outputs[0], expected[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs[1], expected[1], rtol=0, atol=1e-5)
