@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,13 +53,23 @@ def demo_picture() -> Path:
     return PICTURES / "demo.jpg"
 
 
+@pytest.fixture(scope="session")
+def need(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Skips a test whose framework is not installed, unless all are required."""
+
+    def check(name: str) -> str:
+        row = FRAMEWORKS[name]
+        if not row.installed and not request.config.getoption("--require-frameworks"):
+            pytest.skip(f"{row.title} is not installed")
+        return name
+
+    return check
+
+
 @pytest.fixture(params=list(FRAMEWORKS))
-def framework(request: pytest.FixtureRequest) -> str:
+def framework(request: pytest.FixtureRequest, need: Callable[[str], str]) -> str:
     """Every framework of the zoo, one after the other."""
-    row = FRAMEWORKS[request.param]
-    if not row.installed and not request.config.getoption("--require-frameworks"):
-        pytest.skip(f"{row.title} is not installed")
-    return row.name
+    return need(request.param)
 
 
 @pytest.fixture

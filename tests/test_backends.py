@@ -84,13 +84,8 @@ def test_golden_outputs(framework, name, load):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
-def test_every_pair_agrees(pair, name, outputs, request):
-    for framework in pair:
-        if not FRAMEWORKS[framework].installed and not request.config.getoption(
-            "--require-frameworks"
-        ):
-            pytest.skip(f"{framework} is not installed")
-    (loc_1, scores_1), (loc_2, scores_2) = (outputs(framework, name) for framework in pair)
+def test_every_pair_agrees(pair, name, outputs, need):
+    (loc_1, scores_1), (loc_2, scores_2) = (outputs(need(framework), name) for framework in pair)
     np.testing.assert_allclose(loc_1, loc_2, rtol=0, atol=LOC_TOLERANCE)
     np.testing.assert_allclose(scores_1, scores_2, rtol=0, atol=SCORE_TOLERANCE)
 
