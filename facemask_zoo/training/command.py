@@ -1,0 +1,154 @@
+"""``facemask-zoo train``: train from a recorded configuration, or fine-tune on own pictures."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import torch
+
+from facemask_zoo.cards import DEFAULT_MODEL
+from facemask_zoo.datasets import FORMATS
+from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.store import open_weights
+from facemask_zoo.training.config import (
+    CONFIGS_FOLDER,
+    ScheduleConfig,
+    TrainingConfig,
+    find_config,
+    read_config,
+)
+from facemask_zoo.training.photographs import DataConfig, load_photographs
+from facemask_zoo.training.trainer import PRECISIONS, WEIGHTS_NAME, Trainer
+
+logger = logging.getLogger(__name__)
+
+_FINE_TUNING_STEPS = 1000
+_FINE_TUNING_RATE = 5e-4
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    recorded = ", ".join(sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml")))
+    parser.add_argument(
+        "--config", help=f"TOML or JSON file, or a recorded configuration: {recorded}"
+    )
+    parser.add_argument(
+        "--start", help=f"what to fine-tune: model, weights or checkpoint ({DEFAULT_MODEL})"
+    )
+    parser.add_argument("--data", help="annotations: COCO file, VOC or YOLO folder, CSV file")
+    parser.add_argument("--images", default="", help="folder of the pictures (beside --data)")
+    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS))
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="NAME=LABEL",
+        help="meaning of a category name in --data, for example with=mask",
+    )
+    parser.add_argument("--negatives", default="", help="folder of pictures without faces")
+    parser.add_argument("--classes", nargs="+", help="labels to tell apart (those of --start)")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder of the run; one cut off goes on"
+    )
+    _add_schedule(parser)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    parser.add_argument("--precision", default="bf16", choices=PRECISIONS)
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
+    parser.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
+    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as the options say.
+
+    Returns:
+        Exit status 0.
+
+    Raises:
+        FaceMaskZooError: An option, the data or a file is not usable.
+    """
+    config = make_config(args)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    photographs = load_photographs(config.data, config.network.classes)
+    trainer = Trainer(
+        config,
+        photographs,
+        args.output,
+        device=args.device,
+        precision=args.precision,
+        workers=args.workers,
+    )
+    trainer.run(tensorboard=args.tensorboard)
+    logger.info("Trained: %s", args.output / WEIGHTS_NAME)
+    return 0
+
+
+def make_config(args: argparse.Namespace) -> TrainingConfig:
+    """The configuration that the options describe.
+
+    Raises:
+        InvalidArgumentError: Neither a configuration nor data are given, or an option is wrong.
+    """
+    if args.config:
+        config = read_config(find_config(args.config))
+        config = dataclasses.replace(config, start=args.start or config.start)
+        if args.data:
+            config = dataclasses.replace(config, data=_data(args))
+    else:
+        config = _fine_tuning(args)
+    if args.seed is not None:
+        config = dataclasses.replace(config, seed=args.seed)
+    return dataclasses.replace(config, schedule=_schedule(args, config.schedule))
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, help=f"batches ({_FINE_TUNING_STEPS} to fine-tune)")
+    parser.add_argument("--batch-size", type=int, help="pictures per batch")
+    parser.add_argument("--learning-rate", type=float)
+    parser.add_argument("--seed", type=int)
+
+
+def _fine_tuning(args: argparse.Namespace) -> TrainingConfig:
+    if not args.data:
+        raise InvalidArgumentError("Expected --config, or --data to fine-tune on.")
+    start = args.start or DEFAULT_MODEL
+    network = open_weights(start).card.network
+    network = dataclasses.replace(network, classes=tuple(args.classes or network.classes))
+    return TrainingConfig(
+        name=args.output.name,
+        summary=f"{Path(start).stem}, fine-tuned.",
+        network=network,
+        data=_data(args),
+        schedule=ScheduleConfig(steps=_FINE_TUNING_STEPS, learning_rate=_FINE_TUNING_RATE),
+        partial_class="incorrect" if "incorrect" in network.classes else "",
+        start=start,
+    )
+
+
+def _data(args: argparse.Namespace) -> DataConfig:
+    labels = dict(item.partition("=")[::2] for item in args.label)
+    return DataConfig(
+        annotations=args.data,
+        images=args.images,
+        format=args.format,
+        labels=labels,
+        negatives=args.negatives,
+    )
+
+
+def _schedule(args: argparse.Namespace, schedule: ScheduleConfig) -> ScheduleConfig:
+    """The schedule with what the options change; the decay keeps its share of the steps."""
+    steps = args.steps or schedule.steps
+    share = schedule.decay / schedule.steps if args.config else 0.5
+    return dataclasses.replace(
+        schedule,
+        steps=steps,
+        warmup=min(schedule.warmup, steps // 10),
+        decay=round(steps * share),
+        batch_size=args.batch_size or schedule.batch_size,
+        learning_rate=args.learning_rate or schedule.learning_rate,
+    )

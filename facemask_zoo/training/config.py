@@ -1,0 +1,167 @@
+"""The recorded configuration of a training run: all that is needed to repeat it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.ssd import Network
+from facemask_zoo.training.assignment import AssignmentConfig
+from facemask_zoo.training.augment import AugmentConfig
+from facemask_zoo.training.losses import LossConfig
+from facemask_zoo.training.photographs import DataConfig
+
+CONFIGS_FOLDER = Path(__file__).parent / "configs"
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """How long and how fast.
+
+    Attributes:
+        steps: Batches in the whole run.
+        batch_size: Pictures per batch.
+        learning_rate: Highest learning rate.
+        warmup: Steps of linear warm-up.
+        decay: Steps at the end over which the rate falls along a half cosine.
+        final: Last learning rate, relative to the highest.
+        weight_decay: Of AdamW, for convolution weights alone.
+        clip: Largest norm of the gradient.
+        ema_decay: Decay of the average of the weights, approached from below.
+    """
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    warmup: int = 200
+    decay: int = 0
+    final: float = 0.02
+    weight_decay: float = 0.02
+    clip: float = 5.0
+    ema_decay: float = 0.998
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """A training run.
+
+    Attributes:
+        name: Name of the model.
+        summary: What it is, in a sentence.
+        network: What to train.
+        data: What to train it on.
+        schedule: How long and how fast.
+        augment: How pictures are varied.
+        assignment: Which anchors answer for a face.
+        loss: What is minimised.
+        partial_class: The class that faces of pictures without ``three_class`` may also have;
+            empty for none.
+        start: What to start from: a model of the zoo or a weights file, or the checkpoint (.pt) of
+            an earlier run, of which optimiser and average go on too; empty for random weights.
+        seed: Seed of everything random.
+    """
+
+    name: str
+    summary: str
+    network: Network
+    data: DataConfig
+    schedule: ScheduleConfig
+    augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+    assignment: AssignmentConfig = dataclasses.field(default_factory=AssignmentConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    partial_class: str = ""
+    start: str = ""
+    seed: int = 0
+
+    @property
+    def partial_index(self) -> int | None:
+        """Index of the partial class."""
+        if not self.partial_class:
+            return None
+        if self.partial_class not in self.network.classes:
+            raise UnknownNameError.among("class", self.partial_class, self.network.classes)
+        return self.network.classes.index(self.partial_class)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Read what :meth:`to_dict` wrote, or a TOML table of the same form.
+
+        Raises:
+            InvalidArgumentError: A field is unknown, missing or of the wrong type.
+        """
+        return typing.cast(TrainingConfig, _from_dict(cls, values, "configuration"))
+
+
+def find_config(name: str) -> Path:
+    """The file of a configuration.
+
+    Args:
+        name: Name of a recorded configuration, or a path.
+
+    Raises:
+        UnknownNameError: It is neither.
+    """
+    recorded = CONFIGS_FOLDER / f"{name}.toml"
+    if recorded.is_file():
+        return recorded
+    if not Path(name).is_file():
+        known = sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml"))
+        raise UnknownNameError.among("configuration", name, known)
+    return Path(name)
+
+
+def read_config(path: str | Path) -> TrainingConfig:
+    """Read a configuration from a ``.toml`` or ``.json`` file.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read or is not a configuration.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(f"{path}: not a readable configuration: {error}") from error
+    return TrainingConfig.from_dict(values)
+
+
+def _from_dict(kind: Any, values: Any, where: str) -> Any:
+    """Build a value of the annotated type `kind` out of JSON values."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Network:
+        return Network.from_dict(values)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_from_dict(kind, values, where)
+    if origin is tuple:
+        return tuple(values)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _from_dict(arguments[1], v, f"{where}.{key}") for key, v in values.items()}
+    if kind is float and isinstance(values, int) and not isinstance(values, bool):
+        return float(values)
+    if not isinstance(values, kind) or (isinstance(values, bool) and kind is not bool):
+        raise InvalidArgumentError(f"{where}: expected {kind.__name__}, but got {values!r}.")
+    return values
+
+
+def _dataclass_from_dict(kind: Any, values: Any, where: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise InvalidArgumentError(f"{where}: expected a table, but got {values!r}.")
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise UnknownNameError.among(f"field of {where}", name, hints)
+    fields = {name: _from_dict(hints[name], v, f"{where}.{name}") for name, v in values.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from error

@@ -1,0 +1,158 @@
+"""The pictures to train on, decoded once, with every fault listed before training starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from facemask_zoo.datasets import Dataset, Picture, Problem, check, read, read_negatives
+from facemask_zoo.errors import DatasetError, ImageError
+from facemask_zoo.images import load_image
+from facemask_zoo.training.augment import Image, Labelled
+
+logger = logging.getLogger(__name__)
+
+_DECODERS = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceRules:
+    """What is known about how one collection was labelled.
+
+    Attributes:
+        box_weight: How far its boxes are to be trusted, 0..1.
+        picture_weight: How often its pictures are drawn, relative to others.
+        extend_top: Part of a box's height by which it is extended upwards.
+    """
+
+    box_weight: float = 1.0
+    picture_weight: float = 1.0
+    extend_top: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the training pictures are.
+
+    Attributes:
+        annotations: COCO, VOC, YOLO or CSV annotations, see :func:`facemask_zoo.datasets.read`.
+        images: Folder of its pictures; empty for the usual one.
+        format: One of ``facemask_zoo.datasets.FORMATS``, or ``"auto"``.
+        labels: Label of each category name that has another name than usual.
+        negatives: Folder of pictures without faces; empty for none.
+        negative_weight: How often a negative is drawn, relative to a labelled picture.
+        class_picture_weights: Pictures that show a class are drawn this much more often.
+        sources: Rules by the pictures' ``source``.
+    """
+
+    annotations: str
+    images: str = ""
+    format: str = "auto"
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    negatives: str = ""
+    negative_weight: float = 1.0
+    class_picture_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    sources: Mapping[str, SourceRules] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """A decoded training picture.
+
+    Attributes:
+        image: (H, W, 3) RGB.
+        faces: Its labels, boxes in pixels.
+        weight: How often it is drawn, relative to the others.
+    """
+
+    image: Image
+    faces: Labelled
+    weight: float = 1.0
+
+
+def load_photographs(config: DataConfig, classes: Sequence[str]) -> list[Photograph]:
+    """Read, check and decode everything to train on; what is wrong is logged with counts.
+
+    Args:
+        config: Where it is.
+        classes: Labels of the network's classes. Faces with another label are ignored.
+
+    Returns:
+        The photographs, negatives last.
+
+    Raises:
+        DatasetError: The annotations cannot be read, or no face of the classes is left.
+    """
+    pictures = [
+        (picture, _weight(picture, config)) for picture in _labelled_pictures(config).pictures
+    ]
+    if config.negatives:
+        negatives = read_negatives(config.negatives).pictures
+        pictures += [(picture, config.negative_weight) for picture in negatives]
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        images = list(pool.map(_decode, [picture for picture, _ in pictures]))
+    _report([image for image in images if isinstance(image, Problem)])
+    result = [
+        Photograph(image, label_faces(picture, classes, config), weight)
+        for image, (picture, weight) in zip(images, pictures, strict=True)
+        if not isinstance(image, Problem)
+    ]
+    if all(photo.faces.ignored.all() for photo in result):
+        raise DatasetError(f"{config.annotations}: no face of the classes {', '.join(classes)}.")
+    return result
+
+
+def label_faces(picture: Picture, classes: Sequence[str], config: DataConfig) -> Labelled:
+    """The faces of a picture as training sees them.
+
+    Args:
+        picture: The picture.
+        classes: Labels of the network's classes.
+        config: Gives the rules of the picture's source.
+    """
+    rules = config.sources.get(picture.source, SourceRules())
+    boxes = picture.boxes
+    boxes[:, 1] -= rules.extend_top * (boxes[:, 3] - boxes[:, 1])
+    known = np.array([label in classes for label in picture.labels], np.bool_)
+    ids = [classes.index(label) if label in classes else 0 for label in picture.labels]
+    return Labelled(
+        boxes=boxes,
+        classes=np.array(ids, np.int64),
+        ignored=picture.ignored | ~known,
+        box_weights=np.full(len(boxes), rules.box_weight, np.float32),
+        partial=np.full(len(boxes), not picture.three_class, np.bool_),
+    )
+
+
+def _labelled_pictures(config: DataConfig) -> Dataset:
+    dataset = read(
+        config.annotations, config.images or None, kind=config.format, labels=config.labels
+    )
+    # Decoding comes later, once: the pictures stay in memory.
+    report = check(dataset, decode=False)
+    logger.info("%s", report.to_text())
+    return report.require_faces()
+
+
+def _weight(picture: Picture, config: DataConfig) -> float:
+    by_class = [config.class_picture_weights.get(label, 1.0) for label in picture.labels]
+    rules = config.sources.get(picture.source, SourceRules())
+    return rules.picture_weight * max(by_class, default=1.0)
+
+
+def _decode(picture: Picture) -> Image | Problem:
+    try:
+        return load_image(picture.path)
+    except ImageError as error:
+        return Problem("corrupt picture", str(picture.path), str(error), "picture skipped")
+
+
+def _report(problems: Sequence[Problem]) -> None:
+    if problems:
+        logger.warning("%d x corrupt picture (picture skipped)", len(problems))
+    for problem in problems:
+        logger.warning("  %s: %s", problem.place, problem.detail)

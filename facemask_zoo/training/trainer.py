@@ -1,0 +1,248 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from facemask_zoo import converters
+from facemask_zoo.cards import ModelCard
+from facemask_zoo.errors import DeviceError, InvalidArgumentError
+from facemask_zoo.files import atomic_path
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import anchors
+from facemask_zoo.store import open_weights
+from facemask_zoo.training.assignment import assign
+from facemask_zoo.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
+from facemask_zoo.training.config import TrainingConfig
+from facemask_zoo.training.data import Batch, Batches, as_input, iterate
+from facemask_zoo.training.losses import Losses, decode, detection_loss
+from facemask_zoo.training.model import TrainableSSD
+from facemask_zoo.training.optimise import Average, learning_rate, make_optimiser
+from facemask_zoo.training.photographs import Photograph
+from facemask_zoo.training.record import Record
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_NAME = f"checkpoint{SUFFIX}"
+WEIGHTS_NAME = "weights.safetensors"
+CONFIG_NAME = "config.json"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_CALIBRATION_BATCHES = 4
+
+
+class Trainer:
+    """Trains one network; everything it writes lies in one folder.
+
+    Args:
+        config: What to do.
+        photographs: What to train on.
+        folder: Where checkpoint, log and weights go.
+        device: ``"cpu"`` or ``"cuda"``.
+        precision: ``"bf16"`` (autocast) or ``"fp32"``.
+        workers: Processes that prepare batches.
+
+    Attributes:
+        model: The network as it is trained.
+        average: The running average of its weights, which is what is exported.
+        step: Number of steps done.
+
+    Raises:
+        DeviceError: The device is not there.
+        WeightsError: What to start from is damaged or does not fit.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        photographs: Sequence[Photograph],
+        folder: Path,
+        *,
+        device: str = "cpu",
+        precision: str = "bf16",
+        workers: int = 1,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.step = 0
+        self._device = _open_device(device)
+        self._dtype = PRECISIONS[precision]
+        self._workers = workers
+        self._anchors, self._cells = self._make_anchors()
+        self._batches = Batches(
+            photographs,
+            config.network.input_size,
+            config.schedule.batch_size,
+            config.augment,
+            config.seed,
+            config.schedule.steps,
+        )
+        torch.manual_seed(config.seed)
+        self.model = self._make_model()
+        self.average = Average(self.model, config.schedule.ema_decay)
+        self._optimiser = make_optimiser(self.model, config.schedule)
+        if config.start.endswith(SUFFIX):
+            self.restore({**load_checkpoint(Path(config.start)), "step": 0})
+
+    def run(self, log_every: int = 20, save_every: int = 100, *, tensorboard: bool = False) -> None:
+        """Train to the end, from the checkpoint in the folder if there is one.
+
+        Args:
+            log_every: Steps between rows of the log.
+            save_every: Steps between checkpoints.
+            tensorboard: Write the losses for TensorBoard, too.
+
+        Raises:
+            InvalidArgumentError: The checkpoint is of another configuration.
+            WeightsError: The checkpoint is damaged, or training has diverged.
+        """
+        if (self.folder / CHECKPOINT_NAME).exists():
+            self.restore(load_checkpoint(self.folder / CHECKPOINT_NAME))
+            logger.info("Going on from step %d of %s.", self.step, self.folder)
+        self._write_config()
+        steps = self.config.schedule.steps
+        with Record(self.folder, self.step, tensorboard=tensorboard) as record:
+            for losses in self._steps():
+                record.add(losses)
+                if self.step % log_every == 0 or self.step == steps:
+                    record.write(self.step, self.rate)
+                if self.step % save_every == 0 or self.step == steps:
+                    self.save()
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._optimiser.param_groups[0]["lr"])
+
+    def train_step(self, batch: Batch) -> Losses:
+        """One step of gradient descent.
+
+        Args:
+            batch: What to learn from.
+
+        Returns:
+            The losses before the step, detached.
+        """
+        schedule = self.config.schedule
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, schedule)
+        self.model.train()
+        losses = self.losses(batch)
+        self._optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
+        self._optimiser.step()
+        self.average.update(self.model)
+        self.step += 1
+        return losses.detach()
+
+    def losses(self, batch: Batch) -> Losses:
+        """The losses of a batch under the current weights."""
+        config = self.config
+        faces = batch.faces.to(self._device)
+        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
+            loc, logits = self.model(self._input(batch))
+        logits = logits.float()
+        boxes = decode(loc.float(), self._anchors, config.network.variances)
+        assignment = assign(
+            logits.detach().sigmoid(),
+            boxes.detach(),
+            faces,
+            self._anchors,
+            self._cells,
+            config.assignment,
+        )
+        return detection_loss(logits, boxes, faces, assignment, config.loss, config.partial_index)
+
+    def trained(self) -> Model:
+        """The averaged weights as a model that every framework can run."""
+        card = ModelCard(self.config.name, self.config.summary, self.config.network)
+        return Model(card, self.average.model.export())
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights in canonical form."""
+        save_checkpoint(self.folder / CHECKPOINT_NAME, self.state())
+        converters.write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors")
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on as if nothing had happened."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "average_updates": self.average.updates,
+            "optimiser": self._optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["average_updates"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        self.step = state["step"]
+
+    def _steps(self) -> Iterator[Losses]:
+        total = self.config.schedule.steps
+        batches = iterate(self._batches, self.step, self._workers)
+        for batch in tqdm(batches, total=total, initial=self.step, unit="step"):
+            yield self.train_step(batch)
+
+    def _write_config(self) -> None:
+        """Record the configuration; a run goes on under its own alone, or it could not be repeated.
+
+        The schedule may change: its steps before the decay are the same for every length.
+        """
+        values = json.loads(json.dumps(self.config.to_dict()))
+        target = self.folder / CONFIG_NAME
+        if self.step and target.exists():
+            recorded = json.loads(target.read_text(encoding="utf-8"))
+            if {**recorded, "schedule": None} != {**values, "schedule": None}:
+                raise InvalidArgumentError(f"{self.folder} holds a run of another configuration.")
+        with atomic_path(target) as path:
+            path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+    def _make_model(self) -> TrainableSSD:
+        start = self.config.start
+        model = TrainableSSD(self.config.network)
+        if start and not start.endswith(SUFFIX):
+            source = open_weights(start).model()
+            model.start_from(source.tensors, source.card.network.classes)
+        model = model.to(self._device, memory_format=torch.channels_last)
+        if start and not start.endswith(SUFFIX):
+            batches = itertools.islice(iterate(self._batches, 0, 0), _CALIBRATION_BATCHES)
+            model.calibrate(self._input(batch).float() for batch in batches)
+        return model
+
+    def _make_anchors(self) -> tuple[Tensor, Tensor]:
+        network = self.config.network
+        boxes = torch.from_numpy(anchors(network).copy()).float()
+        counts = [
+            size**2 * level.anchors_per_cell
+            for size, level in zip(network.level_sizes, network.levels, strict=True)
+        ]
+        sides = (1 / torch.tensor(network.level_sizes)).repeat_interleave(torch.tensor(counts))
+        return boxes.to(self._device), sides.to(self._device)
+
+    def _input(self, batch: Batch) -> Tensor:
+        return as_input(batch.pictures, self._dtype, self._device)
+
+
+def _open_device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"The device {name!r} cannot be used: {error}") from error
+    return device

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from training.toys import NETWORK, toy_config, write_toys
+
+from facemask_zoo import converters
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import DeviceError, InvalidArgumentError
+from facemask_zoo.images import load_image
+from facemask_zoo.training.record import read_log
+from facemask_zoo.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_trainer(photographs, folder, config, **options) -> Trainer:
+    return Trainer(config, photographs, folder, **{"precision": "fp32", "workers": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def trained(toys, photographs, tmp_path_factory):
+    """Folder of a run on the toy faces."""
+    folder = tmp_path_factory.mktemp("run")
+    make_trainer(photographs, folder, toy_config(toys, 120)).run(log_every=20)
+    return folder
+
+
+def test_losses_fall(trained):
+    rows = read_log(trained / "log.csv")
+    assert [row["step"] for row in rows] == list(range(20, 121, 20))
+    assert rows[-1]["total"] < 0.4 * rows[0]["total"]
+    assert rows[-1]["boxes"] < rows[0]["boxes"]
+
+
+def test_the_result_finds_toy_faces_it_never_saw(trained, tmp_path, framework):
+    detector = Detector.load(trained / WEIGHTS_NAME, framework=framework, conf=0.3)
+    annotations = write_toys(tmp_path, 6, seed=9)
+    content = json.loads(annotations.read_text())
+    found = wanted = 0
+    for index in range(6):
+        result = detector.detect(load_image(annotations.parent / f"{index}.png"))
+        found += len(result)
+        wanted += sum(entry["image_id"] == index for entry in content["annotations"])
+    assert wanted / 2 < found < wanted * 2
+
+
+def test_the_result_carries_its_card(trained):
+    model = converters.read(trained / WEIGHTS_NAME)
+    assert model.card.name == "toy"
+    assert model.card.network == NETWORK
+
+
+def test_recorded_losses(toys, photographs, tmp_path):
+    """The same configuration and seed give the same losses as ever."""
+    trainer = make_trainer(photographs, tmp_path, toy_config(toys, 6))
+    trainer.run(log_every=1)
+    totals = [row["total"] for row in read_log(tmp_path / "log.csv")]
+    assert totals == pytest.approx(RECORDED, rel=2e-3)
+
+
+def test_a_resumed_run_has_the_losses_of_an_unbroken_one(toys, photographs, tmp_path):
+    config = toy_config(toys, 6)
+    whole = make_trainer(photographs, tmp_path / "whole", config)
+    whole.run(log_every=1)
+    cut = make_trainer(photographs, tmp_path / "cut", config)
+    steps = cut._steps()
+    for _ in range(3):
+        next(steps)
+    cut.save()
+    next(steps)  # lost: the run is cut off after its last checkpoint
+    resumed = make_trainer(photographs, tmp_path / "cut", config)
+    resumed.run(log_every=1)
+    expected = [row["total"] for row in read_log(tmp_path / "whole" / "log.csv")][3:]
+    assert [r["total"] for r in read_log(tmp_path / "cut" / "log.csv")] == pytest.approx(expected)
+    for name, values in whole.trained().tensors.items():
+        np.testing.assert_allclose(resumed.trained().tensors[name], values, atol=1e-6)
+
+
+def test_a_run_goes_on_under_its_own_configuration_alone(toys, photographs, tmp_path):
+    config = toy_config(toys, 2)
+    make_trainer(photographs, tmp_path, config).run()
+    longer = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, steps=3))
+    trainer = make_trainer(photographs, tmp_path, longer)
+    trainer.run()
+    assert trainer.step == 3
+    other = dataclasses.replace(config, partial_class="")
+    with pytest.raises(InvalidArgumentError, match="another configuration"):
+        make_trainer(photographs, tmp_path, other).run()
+
+
+def test_starting_from_a_checkpoint_goes_on_with_optimiser_and_average(toys, photographs, tmp_path):
+    first = make_trainer(photographs, tmp_path, toy_config(toys, 2))
+    first.run()
+    config = toy_config(toys, 2, start=str(tmp_path / CHECKPOINT_NAME))
+    second = make_trainer(photographs, tmp_path / "second", config)
+    assert second.step == 0
+    for name, values in first.trained().tensors.items():
+        np.testing.assert_array_equal(second.trained().tensors[name], values)
+    assert second.state()["optimiser"]["state"][0]["step"] == 2
+
+
+def test_starting_from_weights_begins_where_they_ended(trained, toys, photographs, tmp_path):
+    config = toy_config(toys, 2, start=str(trained / WEIGHTS_NAME))
+    trainer = make_trainer(photographs, tmp_path, config)
+    trainer.run(log_every=1)
+    rows = read_log(trained / "log.csv")
+    assert read_log(tmp_path / "log.csv")[0]["total"] < 0.6 * rows[0]["total"]
+
+
+def test_bf16_trains_too(toys, photographs, tmp_path):
+    trainer = make_trainer(photographs, tmp_path, toy_config(toys, 3), precision="bf16")
+    trainer.run(log_every=1)
+    totals = [row["total"] for row in read_log(tmp_path / "log.csv")]
+    assert totals == pytest.approx(RECORDED[:3], rel=0.1)
+
+
+def test_a_missing_device_is_refused(toys, photographs, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("CUDA is here")
+    with pytest.raises(DeviceError, match="'cuda'"):
+        make_trainer(photographs, tmp_path, toy_config(toys), device="cuda")
+
+
+RECORDED = [5.93709, 5.87651, 5.70825, 5.55912, 5.50696, 5.22787]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from training.toys import toy_config
+
+from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.training.config import (
+    CONFIGS_FOLDER,
+    ScheduleConfig,
+    TrainingConfig,
+    find_config,
+    read_config,
+)
+from facemask_zoo.training.optimise import learning_rate
+
+RECORDED = sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml"))
+
+
+def test_round_trip(tmp_path):
+    config = toy_config(Path("a.json"))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_dict()))
+    assert read_config(path) == config
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_configurations_are_readable(name):
+    config = read_config(find_config(name))
+    assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert config.network.multiply_adds <= 759e6
+
+
+def test_configurations_are_recorded():
+    assert RECORDED
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sead": 3}, UnknownNameError, "'sead'.*'seed'"),
+        ({"seed": "three"}, InvalidArgumentError, r"configuration\.seed: expected int"),
+        ({"seed": True}, InvalidArgumentError, r"configuration\.seed: expected int"),
+        ({"loss": 3}, InvalidArgumentError, r"configuration\.loss: expected a table"),
+        ({"schedule": {}}, InvalidArgumentError, r"configuration\.schedule: .*steps"),
+        (
+            {"data": {"annotations": "a", "sources": {"x": {"box_weight": "no"}}}},
+            InvalidArgumentError,
+            r"sources\.x\.box_weight: expected float",
+        ),
+    ],
+)
+def test_wrong_fields_are_refused(change, error, message):
+    values = toy_config(Path("a.json")).to_dict()
+    with pytest.raises(error, match=message):
+        TrainingConfig.from_dict({**values, **change})
+
+
+def test_unreadable_files_are_refused(tmp_path):
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = = 1")
+    with pytest.raises(InvalidArgumentError, match="not a readable configuration"):
+        read_config(broken)
+    with pytest.raises(UnknownNameError, match="Unknown configuration 'nothing'"):
+        find_config("nothing")
+
+
+def test_unknown_partial_class():
+    with pytest.raises(UnknownNameError, match="visor"):
+        assert toy_config(Path("a.json"), partial_class="visor").partial_index
+    assert toy_config(Path("a.json"), partial_class="").partial_index is None
+
+
+def test_learning_rate_warms_up_holds_and_falls():
+    schedule = ScheduleConfig(steps=100, learning_rate=1.0, warmup=10, decay=50, final=0.1)
+    rates = [learning_rate(step, schedule) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert set(rates[9:51]) == {1.0}
+    assert rates[75] == pytest.approx(0.55)
+    assert rates[100] == pytest.approx(0.1)
+    assert rates[50:] == sorted(rates[50:], reverse=True)
