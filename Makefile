@@ -16,7 +16,7 @@ ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
 
-.PHONY: demo test lint format parity standalone goldens clean help
+.PHONY: demo test lint format parity standalone lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
+	@echo "make lock     write the versions in the environment to constraints.txt"
 	@echo "make goldens  rebuild the golden tensors of the tests"
 	@echo "make clean    remove environments and caches"
 
@@ -50,6 +51,11 @@ parity: $(VENV)/.all
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --model $(DEMO_MODEL)
+
+# The versions that were tested. MXNet keeps NumPy at 1.26, but is only there on Python 3.11.
+lock:
+	$(BIN)/pip freeze --exclude-editable \
+		| sed -e 's/+cpu$$//' -e 's/^numpy==.*/&; python_version < "3.12"/' > constraints.txt
 
 goldens: $(VENV)/.all
 	$(BIN)/python tests/make_goldens.py
