@@ -21,16 +21,22 @@ ROW_STEP = 37
 def main() -> None:
     """Store every 37th row of both outputs for two pictures, and the digest of the weights."""
     FOLDER.mkdir(exist_ok=True)
-    for name, network in NETWORKS.items():
-        model = seeded_model(network, SEED)
-        loc, scores = reference.forward(network, model.tensors, seeded_batch(network, 2))
-        golden = {
-            "loc": np.ascontiguousarray(loc[:, ::ROW_STEP]),
-            "scores": np.ascontiguousarray(scores[:, ::ROW_STEP]),
-        }
-        safetensors.numpy.save_file(
-            golden, FOLDER / f"{name}.safetensors", metadata={"digest": model.digest}
-        )
+    for name in NETWORKS:
+        golden, digest = make_golden(name)
+        path = FOLDER / f"{name}.safetensors"
+        safetensors.numpy.save_file(golden, path, metadata={"digest": digest})
+
+
+def make_golden(name: str) -> tuple[dict[str, np.ndarray], str]:
+    """Outputs of one seeded network, and the digest of its weights."""
+    network = NETWORKS[name]
+    model = seeded_model(network, SEED)
+    loc, scores = reference.forward(network, model.tensors, seeded_batch(network, 2))
+    golden = {
+        "loc": np.ascontiguousarray(loc[:, ::ROW_STEP]),
+        "scores": np.ascontiguousarray(scores[:, ::ROW_STEP]),
+    }
+    return golden, model.digest
 
 
 if __name__ == "__main__":

@@ -22,14 +22,19 @@ CLOTH, SHADE, STRAP = (152, 196, 218), (118, 164, 190), (232, 236, 238)
 
 
 def main() -> None:
-    """Draw the mask, join both halves and save them."""
+    """Save the picture."""
+    make_demo().save(FOLDER / "demo.jpg", quality=90)
+
+
+def make_demo() -> Image.Image:
+    """Draw the mask and join both halves."""
     portrait = Image.open(FOLDER / "astronaut.jpg").convert("RGB")
     masked = draw_mask(portrait)
     width, height = FRAME[2] - FRAME[0], FRAME[3] - FRAME[1]
     demo = Image.new("RGB", (2 * width, height))
     demo.paste(portrait.crop(FRAME), (0, 0))
     demo.paste(ImageOps.mirror(masked.crop(FRAME)), (width, 0))
-    demo.save(FOLDER / "demo.jpg", quality=90)
+    return demo
 
 
 def draw_mask(portrait: Image.Image) -> Image.Image:
