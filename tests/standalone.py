@@ -67,8 +67,9 @@ def try_alone(name: str, args: argparse.Namespace) -> tuple[list[str], int]:
 
 
 def run(command: list[str], cwd: str | None = None) -> str:
-    """Run a command and return its standard output."""
+    """Run a command, with an empty cache in `cwd`, and return its standard output."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    variables["FACEMASK_ZOO_CACHE"] = f"{cwd}/cache"
     result = subprocess.run(
         command, cwd=cwd, env=variables, capture_output=True, text=True, check=True
     )
