@@ -1,0 +1,84 @@
+"""The files of a model that ships: one in the native format of every framework.
+
+Usage: python -m facemask_zoo.converters.shipping zoo-260
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+
+from facemask_zoo import converters
+from facemask_zoo.backends import list_frameworks
+from facemask_zoo.cards import File, ModelCard
+from facemask_zoo.files import atomic_path, sha256_of
+from facemask_zoo.model import Model
+
+log = logging.getLogger(__name__)
+
+CANONICAL = "safetensors"
+
+
+def main() -> int:
+    """Rebuild the files of the models named on the command line, and their cards."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="+", help="names of cards in the folder")
+    parser.add_argument("--folder", type=Path, default=Path("weights"), help="(%(default)s)")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    for name in args.models:
+        build(name, args.folder)
+    return 0
+
+
+def build(name: str, folder: Path) -> ModelCard:
+    """Write every native file of a model from its canonical one, and record them in its card.
+
+    Args:
+        name: Name of the model; ``<folder>/<name>.json`` is its card and
+            ``<folder>/<name>/<name>.safetensors`` holds its tensors.
+        folder: Where cards lie.
+
+    Returns:
+        The new card.
+
+    Raises:
+        FaceMaskZooError: A framework is missing, or the tensors do not fit the card.
+    """
+    card_path, target = folder / f"{name}.json", folder / name
+    card = ModelCard.from_json(card_path.read_bytes())
+    tensors = converters.read(target / f"{name}.{CANONICAL}").tensors
+    model = Model(card, tensors).without_dust()
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        files = {row: _write(model, row, temporary) for row in native_formats()}
+    card = dataclasses.replace(card, files=files, tensors_sha256=model.digest)
+    card_path.write_text(card.to_json(indent=1) + "\n", encoding="utf-8")
+    return card
+
+
+def native_formats() -> list[str]:
+    """The preferred format of every framework, the canonical one first."""
+    formats = [framework.backend().formats[0] for framework in list_frameworks()]
+    return list(dict.fromkeys([CANONICAL, *formats]))
+
+
+def _write(model: Model, name: str, folder: Path) -> tuple[File, ...]:
+    """Write one format; the file that names the model comes first."""
+    row = converters.find_format(name)
+    before = set(folder.iterdir())
+    main_file = folder / f"{model.card.name}{row.suffix}"
+    converters.write(model, main_file, name)
+    parts = sorted(set(folder.iterdir()) - before, key=lambda part: (part != main_file, part.name))
+    log.info("%s: %s", row.title, ", ".join(part.name for part in parts))
+    return tuple(
+        File(f"{model.card.name}/{part.name}", sha256_of(part), part.stat().st_size)
+        for part in parts
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
