@@ -1,20 +1,22 @@
-"""Keras 3 archives (``.keras``): written by Keras, read without it and without running anything."""
+"""Keras 3 archives (``.keras``), read and written without Keras and without running anything."""
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
 from facemask_zoo.converters.hdf5 import open_hdf5, read_array
+from facemask_zoo.converters.keras_graph import GraphLayer, graph_layers, input_layer
 from facemask_zoo.converters.keras_layers import (
     BATCH_NORM,
     BIAS,
@@ -23,16 +25,22 @@ from facemask_zoo.converters.keras_layers import (
     Array,
     from_layers,
     group_by_layer,
+    to_arrays,
 )
 from facemask_zoo.converters.limits import MAX_FILE_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
-from facemask_zoo.quiet import native_stderr_silenced
+from facemask_zoo.ssd import Network
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 _LAYOUT = "HWIO"
+# The first version with every feature that the files use.
+_KERAS_VERSION = "3.0.0"
+# Sorted: some of Keras's engines order a dictionary's outputs by name, others as they come.
+_OUTPUTS = sorted((LOC_NAME, SCORES_NAME))
 _MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 # Class name in the configuration to the name of its groups in the weights, and its variables.
@@ -66,22 +74,82 @@ def write(model: Model, path: Path) -> None:
 
     The card lies in the archive's ``metadata.json``, which Keras leaves alone.
     """
-    from facemask_zoo.backends.keras import functional_model  # needs Keras, which reading does not
+    layers = graph_layers(model.card.network, _OUTPUTS)
+    metadata = {"keras_version": _KERAS_VERSION, CARD_KEY: model.card.portable().to_json()}
+    with zipfile.ZipFile(path, "w") as archive:
+        add_member(archive, _METADATA, json.dumps(metadata).encode())
+        add_member(archive, _CONFIG, json.dumps(_config(model.card.network, layers)).encode())
+        add_member(archive, _WEIGHTS, _weights(model, layers))
 
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model.keras"
-        with native_stderr_silenced():  # saving imports TensorFlow, where there is one
-            functional_model(model).save(saved)
-        archive = open_archive(saved.read_bytes())
-    metadata = _json(archive, _METADATA)
-    texts = {
-        "keras_version": metadata["keras_version"],
-        CARD_KEY: model.card.portable().to_json(),
+
+def _config(network: Network, layers: list[GraphLayer]) -> dict[str, Any]:
+    image = input_layer(network)
+    first = _object(image, {"batch_shape": [None, *image.shape]}) | {"inbound_nodes": []}
+    functional = {
+        "name": "facemask_zoo",
+        "trainable": True,
+        "layers": [first, *(_object(layer, layer.config) | _inbound(layer) for layer in layers)],
+        "input_layers": [image.name, 0, 0],
+        "output_layers": {name: [name, 0, 0] for name in _OUTPUTS},
     }
-    with zipfile.ZipFile(path, "w") as target:
-        add_member(target, _METADATA, json.dumps(texts).encode())
-        for name in (_CONFIG, _WEIGHTS):
-            add_member(target, name, archive.read(name))
+    return {
+        "module": "keras.src.models.functional",
+        "class_name": "Functional",
+        "config": functional,
+        "registered_name": "Functional",
+    }
+
+
+def _object(layer: GraphLayer, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "module": "keras.layers",
+        "class_name": layer.class_name,
+        "config": {"name": layer.name, "dtype": "float32", **config},
+        "registered_name": None,
+        "name": layer.name,
+    }
+
+
+def _inbound(layer: GraphLayer) -> dict[str, Any]:
+    sources = [
+        {
+            "class_name": "__keras_tensor__",
+            "config": {
+                "shape": [None, *source.shape],
+                "dtype": "float32",
+                "keras_history": [source.name, 0, 0],
+            },
+        }
+        for source in layer.inputs
+    ]
+    argument = sources if layer.class_name == "Concatenate" else sources[0]
+    return {"inbound_nodes": [{"args": [argument], "kwargs": {}}]}
+
+
+def _weights(model: Model, layers: list[GraphLayer]) -> bytes:
+    arrays = to_arrays(model, _LAYOUT)
+    file = io.BytesIO()
+    with h5py.File(file, "w") as root:
+        for layer, group in _weight_groups((layer.name, layer.class_name) for layer in layers):
+            variables = root.create_group(group)
+            variables.attrs["name"] = layer
+            for index, parameter in enumerate((KERNEL, BIAS)):
+                variables[str(index)] = arrays[f"{layer}/{parameter}"]
+    return file.getvalue()
+
+
+def _weight_groups(layers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Layers that have weights, with the group where Keras keeps them.
+
+    Keras numbers the groups of each class in the order of the layers.
+    """
+    seen: Counter[str] = Counter()
+    for name, class_name in layers:
+        if class_name in _VARIABLES:
+            group = _VARIABLES[class_name][0]
+            number = f"_{seen[group]}" if seen[group] else ""
+            seen[group] += 1
+            yield name, f"layers/{group}{number}/vars"
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
@@ -106,21 +174,17 @@ def _layers(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _arrays(layers: list[dict[str, Any]], file: Any) -> Iterator[tuple[str, Array]]:
-    """Variables by layer; Keras numbers the groups of each class in the order of the layers."""
-    seen: Counter[str] = Counter()
-    for layer in layers:
-        if layer["class_name"] not in _VARIABLES:
-            continue
-        group, parameters = _VARIABLES[layer["class_name"]]
-        number = f"_{seen[group]}" if seen[group] else ""
-        seen[group] += 1
+    """Variables by layer."""
+    configs = {str(layer.get("name")): layer for layer in layers}
+    names = ((str(layer.get("name")), layer["class_name"]) for layer in layers)
+    for name, group in _weight_groups(names):
+        layer = configs[name]
+        _, parameters = _VARIABLES[layer["class_name"]]
         for index, parameter in enumerate(parameters):
-            if parameter == BIAS and not layer.get("use_bias", True):
-                continue
-            values = read_array(file, f"layers/{group}{number}/vars/{index}")
-            yield f"{layer.get('name')}/{parameter}", values
+            if parameter != BIAS or layer.get("use_bias", True):
+                yield f"{name}/{parameter}", read_array(file, f"{group}/{index}")
         if EPSILON in layer:
-            yield f"{layer.get('name')}/{EPSILON}", np.float64(layer[EPSILON]).reshape(())
+            yield f"{name}/{EPSILON}", np.float64(layer[EPSILON]).reshape(())
 
 
 def _input_size(layers: list[dict[str, Any]]) -> int | None:

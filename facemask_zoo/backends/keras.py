@@ -30,7 +30,8 @@ def functional_model(model: Model) -> Any:
     network = model.card.network
     image = keras.Input((network.input_size,) * 2 + (3,), name=INPUT_NAME, dtype="float32")
     loc, scores = build(network, image, _KerasBuilder())
-    result = keras.Model(image, {LOC_NAME: loc, SCORES_NAME: scores}, name="facemask_zoo")
+    # Sorted by name: some engines order a dictionary's outputs so, others as they come.
+    result = keras.Model(image, {SCORES_NAME: scores, LOC_NAME: loc}, name="facemask_zoo")
     arrays = to_arrays(model, _LAYOUT)
     for layer in network.convolutions:
         weights = [arrays[f"{layer.name}/{parameter}"] for parameter in (KERNEL, BIAS)]
@@ -99,5 +100,5 @@ class _KerasBuilder:
 
     def concatenate(self, parts: Sequence[Any], name: str) -> Any:
         if len(parts) == 1:
-            return keras.layers.Identity(dtype="float32", name=name)(parts[0])
+            return keras.layers.Activation("linear", dtype="float32", name=name)(parts[0])
         return keras.layers.Concatenate(axis=1, dtype="float32", name=name)(list(parts))

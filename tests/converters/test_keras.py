@@ -15,11 +15,22 @@ from seeded import NETWORKS, random_network, seeded_batch, seeded_model
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters import keras as converter
 from facemask_zoo.converters import limits
+from facemask_zoo.converters.keras_graph import graph_layers
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import reference
+from facemask_zoo.ssd import Level, Network, Stage, reference
 
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
-CARD_KEY = "facemask_zoo.card"
+ONE_LEVEL = Network(16, ("mask",), (Stage(3, pool=False),), (Level(0, (0.1, 0.2), (1.0,), 2, 2),))
+TWO_ON_ONE_STAGE = Network(
+    32,
+    ("mask", "no_mask"),
+    (Stage(3, pool=False), Stage(4), Stage(5)),
+    (
+        Level(2, (0.1, 0.2), (1.0,), 2, 2),
+        Level(1, (0.1, 0.2), (1.0,), 2, 2),
+        Level(2, (0.4,), (1.0, 2.0), 2, 2),
+    ),
+)
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +44,7 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="session")
-def archive(model, keras, tmp_path_factory) -> bytes:
+def archive(model, tmp_path_factory) -> bytes:
     path = tmp_path_factory.mktemp("keras") / "modèle.keras"
     converters.write(model, path, "keras")
     return path.read_bytes()
@@ -60,8 +71,8 @@ def assert_same(actual: Model, expected: Model) -> None:
     assert actual.digest == expected.digest
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_tensors_come_back_bit_for_bit(seed, keras, tmp_path):
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     converters.write(model, tmp_path / "random.keras", "keras")
     assert_same(converters.read(tmp_path / "random.keras"), model)
@@ -79,6 +90,26 @@ def test_keras_loads_the_archive_by_itself(model, written, keras):
     loc, scores = reference.forward(model.card.network, model.tensors, batch)
     np.testing.assert_allclose(outputs[LOC], loc, rtol=0, atol=1e-4)
     np.testing.assert_allclose(outputs[SCORES], scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [*NETWORKS.values(), ONE_LEVEL, TWO_ON_ONE_STAGE])
+def test_layers_are_listed_as_keras_lists_them(network, keras, tmp_path):
+    """Keras finds the weights of an archive by counting layers."""
+    from facemask_zoo.backends.keras import functional_model
+
+    model = seeded_model(network, seed=33)
+    built = functional_model(model)
+    names = [layer.name for layer in built.layers]
+    assert names == ["data", *(layer.name for layer in graph_layers(network, built.output_names))]
+    converters.write(model, tmp_path / "ours.keras", "keras")
+    built.save(tmp_path / "theirs.keras")
+    members = []
+    for path in (tmp_path / "ours.keras", tmp_path / "theirs.keras"):
+        loaded = keras.models.load_model(path)
+        members.append({value.path: np.array(value) for value in loaded.weights})
+    assert members[0].keys() == members[1].keys()
+    for name, values in members[0].items():
+        np.testing.assert_array_equal(values, members[1][name])
 
 
 def test_an_archive_that_keras_saved_is_read(keras, tmp_path):
