@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
@@ -11,7 +15,24 @@ from facemask_zoo.converters.paddle import pair_of
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
-with warnings.catch_warnings():
+
+@contextlib.contextmanager
+def _own_symbols_first() -> Iterator[None]:
+    """Libraries that are loaded meanwhile look for symbols among their own first.
+
+    TensorFlow makes its symbols visible to all later libraries, and Paddle, which has many of the
+    same names, would crash over them.
+    """
+    before = sys.getdlopenflags()
+    sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
+    try:
+        yield
+    finally:
+        sys.setdlopenflags(before)
+
+
+_clash = "tensorflow" in sys.modules and hasattr(os, "RTLD_DEEPBIND")
+with warnings.catch_warnings(), _own_symbols_first() if _clash else contextlib.nullcontext():
     warnings.simplefilter("ignore")  # about compilers that running a network does not need
     import paddle
     import paddle.inference

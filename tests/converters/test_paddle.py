@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib.util
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,10 +78,8 @@ def edit(path, change) -> None:
 
 def test_paddles_own_loaders_take_the_file(model, written, tmp_path):
     """The loaders for programs, which Paddle 3 keeps beside those of its newer form."""
-    pytest.importorskip("facemask_zoo.backends.paddle")
-    import subprocess
-    import sys
-
+    if not importlib.util.find_spec("paddle"):
+        pytest.skip("paddle is not installed")
     batch = seeded_batch(model.card.network, 3)
     np.save(tmp_path / "batch.npy", batch)
     program = f"""
@@ -174,3 +175,21 @@ def test_the_backend_takes_aizoos_folder_as_it_is(shared):
         loc[0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
     )
     np.testing.assert_allclose(scores[0, 0], (0.03811749, 0.04731729), atol=1e-5)
+
+
+def test_paddle_starts_after_tensorflow(written):
+    """The two share names of symbols; loaded carelessly in this order, the process dies."""
+    if not importlib.util.find_spec("paddle") or not importlib.util.find_spec("tensorflow"):
+        pytest.skip("paddle or tensorflow is not installed")
+    program = f"""
+import tensorflow
+from pathlib import Path
+import numpy as np
+from facemask_zoo import converters
+from facemask_zoo.backends import Options
+from facemask_zoo.backends.paddle import PaddleBackend
+path = Path({str(written)!r})
+backend = PaddleBackend(path, converters.read(path).card.network, Options())
+assert np.isfinite(backend.forward(np.zeros((2, 3, 97, 97), np.float32))[0]).all()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
