@@ -70,6 +70,7 @@ FORMATS: dict[str, Format] = {
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
         Format("keras", ".keras", "Keras 3 archive"),
+        Format("openvino", ".xml", "OpenVINO IR", reads=False, extra="openvino"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }
