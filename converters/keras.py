@@ -37,8 +37,8 @@ from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 _METADATA, _CONFIG, _WEIGHTS = "metadata.json", "config.json", "model.weights.h5"
 _LAYOUT = "HWIO"
-# The first version with every feature that the files use.
-_KERAS_VERSION = "3.0.0"
+# The first version that was seen to load these files.
+_KERAS_VERSION = "3.5.0"
 # Sorted: some of Keras's engines order a dictionary's outputs by name, others as they come.
 _OUTPUTS = sorted((LOC_NAME, SCORES_NAME))
 _MAX_TEXT_BYTES = 16 * 1024 * 1024
@@ -130,6 +130,7 @@ def _weights(model: Model, layers: list[GraphLayer]) -> bytes:
     arrays = to_arrays(model, _LAYOUT)
     file = io.BytesIO()
     with h5py.File(file, "w") as root:
+        root.create_group("vars")  # the model's own, of which there are none; Keras 3.5 looks
         for layer, group in _weight_groups((layer.name, layer.class_name) for layer in layers):
             variables = root.create_group(group)
             variables.attrs["name"] = layer
