@@ -178,3 +178,22 @@ def test_outputs_are_found_by_name():
     assert pick_output(["loc", "loc_2"], "loc") == "loc"
     with pytest.raises(WeightsError, match="Expected one output"):
         pick_output(["a", "b"], "loc")
+
+
+def test_the_table_knows_what_each_backend_loads(framework):
+    """Which formats concern a framework is asked before it is imported."""
+    row = find_framework(framework)
+    backend = row.backend()
+    assert {*backend.formats, *backend.own_formats} <= set(row.formats)
+    assert set(row.formats) <= set(converters.FORMATS)
+
+
+def test_pytorch_loads_our_state_dict(need, tmp_path):
+    backend = find_framework(need("pytorch")).backend()
+    converters.write(model_of("small"), tmp_path / "model.pt", "pytorch")
+    loaded = backend(tmp_path / "model.pt", NETWORKS["small"], Options())
+    for name, values in loaded.module.state_dict().items():
+        np.testing.assert_array_equal(values.numpy(), model_of("small").tensors[name])
+    (tmp_path / "model.pt").write_bytes((tmp_path / "model.pt").read_bytes()[:-1000])
+    with pytest.raises(WeightsError, match="PyTorch does not accept"):
+        backend(tmp_path / "model.pt", NETWORKS["small"], Options())

@@ -23,6 +23,7 @@ class Framework:
         class_name: The backend in the module.
         imports: Module whose presence says that the framework is installed.
         distributions: Packages that may provide it, for the version.
+        formats: Formats that its backend may load, whatever the version; known without an import.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Framework:
     class_name: str
     imports: str
     distributions: tuple[str, ...]
+    formats: tuple[str, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -78,7 +80,12 @@ FRAMEWORKS: dict[str, Framework] = {
     row.name: row
     for row in (
         Framework(
-            "tflite", "TensorFlow Lite", "TFLiteBackend", "ai_edge_litert", ("ai-edge-litert",)
+            "tflite",
+            "TensorFlow Lite",
+            "TFLiteBackend",
+            "ai_edge_litert",
+            ("ai-edge-litert",),
+            ("tflite",),
         ),
         Framework(
             "opencv",
@@ -91,6 +98,7 @@ FRAMEWORKS: dict[str, Framework] = {
                 "opencv-contrib-python-headless",
                 "opencv-contrib-python",
             ),
+            ("caffe", "onnx"),
         ),
         Framework(
             "onnx",
@@ -98,17 +106,26 @@ FRAMEWORKS: dict[str, Framework] = {
             "OnnxBackend",
             "onnxruntime",
             ("onnxruntime", "onnxruntime-gpu"),
+            ("onnx",),
         ),
-        Framework("pytorch", "PyTorch", "PyTorchBackend", "torch", ("torch",)),
+        Framework(
+            "pytorch",
+            "PyTorch",
+            "PyTorchBackend",
+            "torch",
+            ("torch",),
+            ("safetensors", "pytorch"),
+        ),
         Framework(
             "tensorflow",
             "TensorFlow",
             "TensorFlowBackend",
             "tensorflow",
             ("tensorflow", "tensorflow-cpu"),
+            ("tensorflow", "saved_model"),
         ),
-        Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",)),
-        Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",)),
+        Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",), ("keras",)),
+        Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",), ("mxnet",)),
     )
 }
 """Fastest first on a CPU, as measured; ``framework="auto"`` takes the first that is installed."""

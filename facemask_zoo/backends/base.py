@@ -60,6 +60,9 @@ class Backend(abc.ABC):
     formats: ClassVar[tuple[str, ...]]
     """Formats of ``facemask_zoo.converters`` that the framework loads; the first is preferred."""
 
+    own_formats: ClassVar[tuple[str, ...]] = ()
+    """Formats that are loaded if written by this package, but not as others may have saved them."""
+
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
 
     def __init__(self, path: Path, network: Network, options: Options) -> None:

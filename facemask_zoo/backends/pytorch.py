@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,10 +78,22 @@ class SSD(nn.Module):
         return torch.cat(list(parts), dim=1)
 
 
+def _load_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
+    """The tensors of a safetensors file, or of a state_dict of the same names."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return safetensors.numpy.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except Exception as error:  # torch.load raises many types, and no base class of its own
+        raise WeightsError(f"PyTorch does not accept {path}: {error}") from error
+
+
 class PyTorchBackend(Backend):
     """Runs :class:`SSD` in inference mode."""
 
     formats = ("safetensors",)
+    own_formats = ("pytorch",)
 
     @classmethod
     def version(cls) -> str:
@@ -94,10 +107,7 @@ class PyTorchBackend(Backend):
         if self.options.threads:
             torch.set_num_threads(self.options.threads)
         module = SSD(self.network)
-        try:
-            module.load_tensors(safetensors.numpy.load_file(path))
-        except safetensors.SafetensorError as error:
-            raise WeightsError(f"{path} is damaged: {error}") from error
+        module.load_tensors(_load_tensors(path))
         self._device = torch.device(self.options.device)
         self.module = module.eval().to(self._device, memory_format=torch.channels_last)
 
