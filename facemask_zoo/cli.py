@@ -7,6 +7,7 @@ import importlib
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from facemask_zoo.runner import detect_and_draw, is_picture
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.store import open_weights
 from facemask_zoo.version import __version__
+from facemask_zoo.video import expand
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +135,8 @@ def _detect(args: argparse.Namespace) -> int:
     detector = detector_from(args)
     log.info("%s on %s", detector.card.name, FRAMEWORKS[detector.framework].title)
     failed = False
-    for source in args.sources:
+    for source, target in _jobs(args.sources, args.output):
         try:
-            target = _target(args.output, source, len(args.sources))
             for result in detect_and_draw(detector, source, target):
                 show(result, as_json=args.json)
         except FaceMaskZooError as error:
@@ -157,12 +158,21 @@ def show(result: Detections, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _target(output: Path | None, source: str, count: int) -> Path | None:
-    if output is None or count == 1:
-        return output
+def _jobs(sources: Sequence[str], output: Path | None) -> list[tuple[str, Path | None]]:
+    """Every single picture or stream, and where to draw it; equal names get a number."""
+    items = [item for source in sources for item in expand(source)]
+    if output is None or items == list(sources[:1]):
+        return [(item, output) for item in items]
     if is_picture(output):
-        raise InvalidArgumentError(f"--output: expected a folder for {count} sources.")
-    return output / Path(source).name
+        raise InvalidArgumentError(f"--output: expected a folder for {len(items)} sources.")
+    used: Counter[str] = Counter()
+    jobs: list[tuple[str, Path | None]] = []
+    for item in items:
+        name = Path(item)
+        used[name.name] += 1
+        number = f"-{used[name.name]}" if used[name.name] > 1 else ""
+        jobs.append((item, output / f"{name.stem}{number}{name.suffix}"))
+    return jobs
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:

@@ -68,8 +68,26 @@ def frames(source: StreamSource, max_pixels: int = MAX_PIXELS) -> Iterator[Frame
     elif name.startswith(_STREAM_SCHEMES) or _is_video(Path(name)):
         yield from _video(name, max_pixels)
     else:
-        for path in _pictures(name):
-            yield Frame(load_image(path, max_pixels), str(path))
+        for path in expand(name):
+            yield Frame(load_image(path, max_pixels), path)
+
+
+def expand(source: str) -> list[str]:
+    """The pictures of a folder or glob, sorted by name; any other source alone.
+
+    Raises:
+        ImageError: The folder or glob holds no pictures.
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    elif glob.has_magic(source) and not path.exists():
+        found = [Path(file) for file in glob.glob(source, recursive=True) if Path(file).is_file()]
+    else:
+        return [source]
+    if not found:
+        raise ImageError(f"{source!r} holds no pictures ({', '.join(IMAGE_SUFFIXES)}).")
+    return [str(file) for file in sorted(found)]
 
 
 def is_video(source: StreamSource) -> bool:
@@ -135,20 +153,6 @@ class VideoWriter:
 
 def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _pictures(name: str) -> Iterator[Path]:
-    path = Path(name)
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
-    elif glob.has_magic(name) and not path.exists():
-        found = [Path(file) for file in glob.glob(name, recursive=True) if Path(file).is_file()]
-    else:
-        yield path
-        return
-    if not found:
-        raise ImageError(f"{name!r} holds no pictures ({', '.join(IMAGE_SUFFIXES)}).")
-    yield from sorted(found)
 
 
 def _video(name: str, max_pixels: int) -> Iterator[Frame]:

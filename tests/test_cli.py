@@ -69,6 +69,26 @@ def test_a_bad_picture_does_not_stop_the_others(weights, portrait, tmp_path, cap
     assert "missing.jpg" in captured.err
 
 
+def test_a_bad_picture_in_a_folder_does_not_stop_the_others(weights, portrait, tmp_path, capsys):
+    (tmp_path / "a.jpg").write_text("text")
+    (tmp_path / "b.jpg").write_bytes(portrait.read_bytes())
+    words = ["detect", tmp_path, portrait, "--model", weights, "--json", "--framework", "onnx"]
+    target = tmp_path / "drawn"
+    assert cli.main([str(word) for word in [*words, "--output", target]]) == 1
+    captured = capsys.readouterr()
+    sources = [json.loads(line)["source"] for line in captured.out.splitlines()]
+    assert sources == [str(tmp_path / "b.jpg"), str(portrait)]
+    assert sorted(path.name for path in target.iterdir()) == ["astronaut.jpg", "b.jpg"]
+
+
+def test_pictures_of_one_name_are_not_drawn_over_each_other(weights, portrait, tmp_path, capsys):
+    (tmp_path / "astronaut.jpg").write_bytes(portrait.read_bytes())
+    words = ["detect", portrait, tmp_path / "astronaut.jpg", "--model", weights]
+    target = tmp_path / "drawn"
+    assert cli.main([str(w) for w in [*words, "--framework", "onnx", "--output", target]]) == 0
+    assert len(list(target.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
