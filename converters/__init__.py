@@ -71,6 +71,7 @@ FORMATS: dict[str, Format] = {
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
         Format("keras", ".keras", "Keras 3 archive"),
         Format("openvino", ".xml", "OpenVINO IR", reads=False, extra="openvino"),
+        Format("ncnn", ".param", "ncnn", reads=False),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }
