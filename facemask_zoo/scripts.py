@@ -14,7 +14,7 @@ from pathlib import Path
 
 from facemask_zoo.backends import find_framework
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import FaceMaskZooError
+from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
 from facemask_zoo.runner import detect_and_draw
 
 log = logging.getLogger(__name__)
@@ -44,6 +44,7 @@ def main(framework: str, arguments: Sequence[str] | None = None) -> int:
     iou = args.iou if args.iou is not None else _IMAGE_IOU if is_image else _VIDEO_IOU
     source = args.img_path if is_image else args.video_path
     try:
+        _check_prototxt(args)
         detector = Detector.load(
             args.model, framework=framework, conf=args.conf, iou=iou, nms="aizoo"
         )
@@ -55,6 +56,13 @@ def main(framework: str, arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         log.info("Stopped.")
     return 0
+
+
+def _check_prototxt(args: argparse.Namespace) -> None:
+    """Caffe's two files are found by one name; a pair of different names is refused."""
+    expected = Path(args.model).with_suffix(".prototxt")
+    if getattr(args, "proto", None) not in (None, expected):
+        raise InvalidArgumentError(f"--proto: expected {expected}, but got {args.proto}.")
 
 
 def _parser(framework: str) -> argparse.ArgumentParser:
@@ -70,6 +78,8 @@ def _parser(framework: str) -> argparse.ArgumentParser:
     parser.add_argument("--video-path", default="0", help="video file, or 0 for the camera")
     parser.add_argument("--output", type=Path, help="write the annotated picture or video here")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file (%(default)s)")
+    if framework == "opencv":
+        parser.add_argument("--proto", type=Path, help="graph of --model; found by its name")
     parser.add_argument("--conf", type=float, default=0.5, help="score threshold (%(default)s)")
     parser.add_argument(
         "--iou",

@@ -182,6 +182,18 @@ def test_detect_gives_aizoos_answer(framework, shared, capsys):
     np.testing.assert_allclose(found["box"], AIZOO_ROW[2:], atol=1.0)
 
 
+@pytest.mark.shared
+def test_the_opencv_script_takes_both_files(need, shared):
+    need("opencv")
+    stem = shared / "aizoo" / "face_mask_detection"
+    words = ["--img-path", shared / "aizoo" / "demo2.jpg", "--model", f"{stem}.caffemodel"]
+    result = run("opencv_dnn_infer.py", *words, "--proto", f"{stem}.prototxt")
+    assert json.loads(result.stdout)[0][2:] == AIZOO_ROW[2:]
+    result = run("opencv_dnn_infer.py", *words, "--proto", "other.prototxt")
+    assert result.returncode == 1
+    assert "--proto: expected" in result.stderr
+
+
 def test_a_script_without_a_picture_says_so():
     result = run("onnx_infer.py")
     assert result.returncode == 2

@@ -78,6 +78,26 @@ def test_golden_detections(framework, model, picture, shared):
         assert row[1] == pytest.approx(golden[1], abs=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("file", "framework_of_file"),
+    [
+        ("face_mask_detection.pb", "tensorflow"),
+        ("face_mask_detection.tflite", "tflite"),
+        ("face_mask_detection.caffemodel", "opencv"),
+        ("face_mask_detection.params", "mxnet"),
+        ("face_mask_detection.pth", "pytorch"),
+    ],
+)
+def test_published_files_run_as_they_are(file, framework_of_file, need, shared):
+    """On its own framework (the pickle on PyTorch, read by our reader), several at a time."""
+    loaded = Detector.load(shared / "aizoo" / file, framework=need(framework_of_file), nms="aizoo")
+    results = loaded.detect_batch([shared / "aizoo" / "demo2.jpg"] * 3)
+    for result in results:
+        (row,) = result.to_rows()
+        (golden,) = GOLDENS["aizoo-260", "demo2.jpg"]
+        assert row == [golden[0], pytest.approx(golden[1], abs=SCORE_TOLERANCE), *golden[2:]]
+
+
 @pytest.mark.parametrize("name", SYNTHETIC)
 def test_golden_outputs_of_synthetic_pictures(framework, name):
     first, last, sums = SYNTHETIC[name]
