@@ -7,18 +7,43 @@ weights; its companions lie beside it under the same stem.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 from facemask_zoo.files import atomic_path
 from facemask_zoo.model import Model
 
+if TYPE_CHECKING:
+    from facemask_zoo.converters.conversion import convert
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "convert",
+    "find_format",
+    "format_for",
+    "format_of",
+    "read",
+    "staged",
+    "write",
+]
+
 _HEAD_BYTES = 4096
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `convert` when it is asked for: it runs frameworks, which need this package."""
+    if name == "convert":
+        return importlib.import_module(f"{__name__}.conversion").convert
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +57,7 @@ class Format:
         reads: Whether there is a reader.
         writes: Whether there is a writer.
         extra: The extra that installs what the writer needs; empty if the base install does.
+        precisions: Precisions that it can be written in.
     """
 
     name: str
@@ -40,6 +66,7 @@ class Format:
     reads: bool = True
     writes: bool = True
     extra: str = ""
+    precisions: tuple[str, ...] = ("fp32",)
 
     @property
     def module(self) -> ModuleType:
@@ -70,8 +97,11 @@ FORMATS: dict[str, Format] = {
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
         Format("keras", ".keras", "Keras 3 archive"),
+        Format("keras_h5", ".h5", "Keras 2 HDF5 and JSON", extra="keras"),
+        Format("tfjs", ".json", "TensorFlow.js layers model"),
         Format("openvino", ".xml", "OpenVINO IR", reads=False, extra="openvino"),
         Format("ncnn", ".param", "ncnn", reads=False),
+        Format("coreml", ".mlpackage", "Core ML", reads=False, extra="coreml"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
 }
@@ -144,13 +174,35 @@ def write(model: Model, path: str | Path, name: str) -> None:
         WeightsError: The format can only be read.
         FrameworkNotInstalledError: The writer needs a package that is not installed.
     """
-    row, path = find_format(name), Path(path)
+    with staged(model, path, find_format(name)):
+        pass
+
+
+@contextlib.contextmanager
+def staged(model: Model, path: str | Path, row: Format) -> Iterator[Path]:
+    """Write weights aside, to be looked at before they take the place of what was there.
+
+    Args:
+        model: What to write.
+        path: Where the file (or folder) that names the model shall be.
+        row: The format.
+
+    Yields:
+        The file (or folder) that names the model, with its companions in a temporary folder. When
+        the block ends without an error, all are moved to where they belong, this one last.
+
+    Raises:
+        WeightsError: The format can only be read.
+        FrameworkNotInstalledError: The writer needs a package that is not installed.
+    """
+    path = Path(path)
     if not row.writes:
-        raise WeightsError(f"The format {name!r} can be read, but not written.")
+        raise WeightsError(f"The format {row.name!r} can be read, but not written.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         main = Path(folder) / path.name
         row.module.write(model, main)
+        yield main
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == main):
             with atomic_path(path.parent / part.name) as target:
                 part.rename(target)
