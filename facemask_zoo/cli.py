@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from facemask_zoo import converters
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
 from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
@@ -32,6 +31,7 @@ log = logging.getLogger(__name__)
 _FAILED = 1
 # Commands that live beside the code they run, imported only when they are called.
 _MODULE_COMMANDS = {
+    "convert": ("facemask_zoo.converters.command", "turn weights into another format, with proof"),
     "eval": ("facemask_zoo.evaluation.command", "measure models on annotated pictures"),
     "train": ("facemask_zoo.training.command", "train or fine-tune a model"),
 }
@@ -104,7 +104,6 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_detect(commands.add_parser("detect", help="find faces in pictures and videos"))
     _add_weights(commands.add_parser("weights", help="list, download and verify models"))
-    _add_convert(commands.add_parser("convert", help="turn weights into another format"))
     _add_doctor(commands.add_parser("doctor", help="which frameworks work here"))
     for name, (module, summary) in _MODULE_COMMANDS.items():
         command = commands.add_parser(name, help=summary)
@@ -230,21 +229,6 @@ def _weights_path(args: argparse.Namespace) -> int:
             log.error("%s is not downloaded. Run: facemask-zoo weights download %s", name, name)
             missing = True
     return _FAILED if missing else 0
-
-
-def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", help="weights in any readable format, or a model's name")
-    parser.add_argument("target", type=Path, help="file to write")
-    parser.add_argument("--to", metavar="FORMAT", help=", ".join(converters.FORMATS))
-    parser.set_defaults(run=_convert)
-
-
-def _convert(args: argparse.Namespace) -> int:
-    model = open_weights(args.source).model()
-    row = converters.find_format(args.to) if args.to else converters.format_for(args.target)
-    converters.write(model, args.target, row.name)
-    log.info("Wrote %s as %s", args.target, row.title)
-    return 0
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class FaceMaskZooError(Exception):
@@ -54,6 +55,18 @@ class DeviceError(FaceMaskZooError):
 
 class WeightsError(FaceMaskZooError):
     """A weights file is damaged, altered, incomplete, or of an unknown format."""
+
+
+class ConversionError(WeightsError):
+    """A written file does not do what its source does, and was not kept.
+
+    Attributes:
+        report: What was compared, a :class:`facemask_zoo.converters.conversion.Report`.
+    """
+
+    def __init__(self, message: str, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class DownloadError(FaceMaskZooError):

@@ -1,0 +1,78 @@
+"""``facemask-zoo convert``: any format into any other, with proof."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from facemask_zoo.backends.base import PRECISIONS
+from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.conversion import Report, convert
+from facemask_zoo.errors import ConversionError, WeightsError
+from facemask_zoo.files import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    writable = ", ".join(row.name for row in FORMATS.values() if row.writes)
+    parser.add_argument("source", help="weights in any readable format, or a model's name")
+    parser.add_argument("target", type=Path, help="file to write")
+    parser.add_argument("--to", metavar="FORMAT", help=f"{writable} (what the suffix says)")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
+    parser.add_argument(
+        "--prune",
+        type=int,
+        nargs="?",
+        const=1,
+        metavar="MULTIPLE",
+        help="remove dead filters; fill channels up to a multiple, such as 8 or 16",
+    )
+    parser.add_argument(
+        "--allow-drift", action="store_true", help="keep a file whose outputs differ too much"
+    )
+    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="input of the network")
+    parser.add_argument(
+        "--picture",
+        action="append",
+        default=[],
+        help="compare on this picture (a drawing); may be given more than once",
+    )
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Convert, and log the table; a file that differs from its source ends in an error.
+
+    Raises:
+        FaceMaskZooError: The conversion failed; nothing was written but the report.
+    """
+    try:
+        report = convert(
+            args.source,
+            args.target,
+            args.to,
+            args.precision,
+            prune=args.prune,
+            allow_drift=args.allow_drift,
+            input_size=args.input_size,
+            pictures=args.picture,
+        )
+    except ConversionError as error:
+        _show(error.report, args.report)
+        raise
+    _show(report, args.report)
+    return 0
+
+
+def _show(report: Report, path: Path | None) -> None:
+    log.log(logging.INFO if report.passed else logging.WARNING, "%s", report.to_text())
+    if path is None:
+        return
+    try:
+        with atomic_path(path) as temporary:
+            temporary.write_text(report.to_json() + "\n")
+    except OSError as error:
+        raise WeightsError(f"Cannot write the report {path}: {error}.") from error

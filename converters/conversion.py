@@ -1,0 +1,219 @@
+"""From any format to any other, proven before the file gets its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facemask_zoo.backends.base import PRECISIONS
+from facemask_zoo.converters import FORMATS, Format, find_format, format_for, pruning, staged
+from facemask_zoo.converters.proof import LOC_TOLERANCE, SCORE_TOLERANCE, Proof, prove
+from facemask_zoo.converters.samples import make_samples
+from facemask_zoo.errors import ConversionError, UnknownNameError, WeightsError
+from facemask_zoo.images import ImageSource
+from facemask_zoo.model import Model
+from facemask_zoo.store import open_weights
+from facemask_zoo.version import __version__
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A conversion, and how well it went.
+
+    Attributes:
+        source: What was converted: a file, or a model's name.
+        target: What was written.
+        format: Name of the format it was written in.
+        precision: Precision it was written in.
+        input_size: Height and width of the network's input, in pixels.
+        tensors_sha256: Digest of the canonical tensors that were written.
+        parameters: Number of weights and biases that were written.
+        source_parameters: Their number in the source; larger if dead filters were removed.
+        proof: What was compared.
+    """
+
+    source: str
+    target: str
+    format: str
+    precision: str
+    input_size: int
+    tensors_sha256: str
+    parameters: int
+    source_parameters: int
+    proof: Proof
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the file."""
+        return self.proof.whole and self.proof.tolerable
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; what is not a number is None."""
+        values = dataclasses.asdict(self)
+        values["passed"] = self.passed
+        values["tolerance"] = {"loc": LOC_TOLERANCE, "scores": SCORE_TOLERANCE}
+        values["largest_difference"] = {"loc": self.proof.loc, "scores": self.proof.scores}
+        values["versions"] = {
+            "facemask_zoo": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            **{run.framework: run.version for run in self.proof.runs},
+        }
+        finite: dict[str, Any] = _finite(values)
+        return finite
+
+    def to_json(self) -> str:
+        """Indented JSON text of :meth:`to_dict`."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """A table for people."""
+        return "\n".join([*self._facts(), *self._rows(), self._verdict()])
+
+    def _facts(self) -> Iterable[str]:
+        yield f"{self.source} -> {self.target} ({FORMATS[self.format].title}, {self.precision})"
+        for file in self.proof.files:
+            yield f"  {file.name}: {file.size:,} bytes, sha256 {file.sha256}"
+        if self.parameters != self.source_parameters:
+            yield f"  parameters: {self.parameters:,} instead of {self.source_parameters:,}"
+        outcomes = {True: "equal bit for bit", False: "NOT EQUAL", None: "no reader"}
+        yield f"  read back: {outcomes[self.proof.tensors_equal]}; {self.proof.anchors:,} anchors"
+
+    def _rows(self) -> Iterable[str]:
+        yield f"  {'framework':22}{'input':20}{'boxes':>9}{'scores':>9}  faces"
+        for run in self.proof.runs:
+            name = f"{run.framework} {run.version or ''}".strip()
+            if run.problem:
+                yield f"  {name:22}{run.problem}"
+            for number, entry in enumerate(run.differences):
+                faces = f"{entry.faces}, {'the same' if entry.same_faces else 'OTHERS'}"
+                yield (
+                    f"  {name if not number else '':22}{entry.sample:20}"
+                    f"{entry.loc:9.1e}{entry.scores:9.1e}  {faces}"
+                )
+
+    def _verdict(self) -> str:
+        if not self.proof.whole:
+            return "The file is not whole."
+        if not self.proof.tolerable:
+            return (
+                f"Out of tolerance: expected at most {LOC_TOLERANCE:g} in boxes and "
+                f"{SCORE_TOLERANCE:g} in scores."
+            )
+        if not self.proof.has_run:
+            return "No framework that runs this format is installed: the outputs are unproven."
+        return "Proven: every framework agrees with the reference."
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    to: str | None = None,
+    precision: str = "fp32",
+    *,
+    prune: int | None = None,
+    allow_drift: bool = False,
+    input_size: int | None = None,
+    pictures: Iterable[ImageSource] = (),
+) -> Report:
+    """Convert weights, run the result, and keep it if it does what the source does.
+
+    What is written lies aside until it is proven; whatever goes wrong, the target stays as it was.
+    Values below ``facemask_zoo.model.DUST`` become zero.
+
+    Args:
+        source: A name of :func:`list_models`, or weights in any format that the zoo reads.
+        target: The file (or folder) to write.
+        to: A name of ``FORMATS``; what the target's suffix says unless given.
+        precision: One of the format's precisions.
+        prune: Remove dead filters, with the other channels filled up to a multiple of this; 1 fills
+            up nothing, None removes nothing.
+        allow_drift: Keep a file whose outputs differ by more than the tolerance.
+        input_size: Height and width of the input, in pixels; the source's own unless given.
+        pictures: Pictures to compare on, beside fixed numbers; a drawing unless given.
+
+    Returns:
+        What was written, and how far its outputs are from the reference's.
+
+    Raises:
+        ConversionError: The written file differs from its source; it has the report.
+        UnknownNameError: No such model, format or precision.
+        WeightsError: The source is damaged, or the target cannot be written.
+        FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
+        InvalidArgumentError: `prune` or `input_size` is out of range.
+        ImageError: A picture cannot be read.
+        DownloadError: The source is not at hand and cannot be fetched.
+    """
+    target = Path(target)
+    row = _writable(to, target, precision)
+    original = _with_input_size(open_weights(source).model(), input_size)
+    model = original if prune is None else pruning.prune(original, prune)
+    samples = make_samples(model.card.network.input_size, pictures)
+    try:
+        with staged(model, target, row) as path:
+            report = Report(
+                source=os.fspath(source),
+                target=str(target),
+                format=row.name,
+                precision=precision,
+                input_size=model.card.network.input_size,
+                tensors_sha256=model.digest,
+                parameters=model.card.network.parameter_count,
+                source_parameters=original.card.network.parameter_count,
+                proof=prove(path, row, model, original, samples),
+            )
+            _check(report, allow_drift)
+    except OSError as error:
+        raise WeightsError(f"Cannot write {target}: {error}.") from error
+    return report
+
+
+def _writable(to: str | None, target: Path, precision: str) -> Format:
+    row = find_format(to) if to else format_for(target)
+    if precision not in PRECISIONS:
+        raise UnknownNameError.among("precision", precision, PRECISIONS)
+    if precision not in row.precisions:
+        able = [r.name for r in FORMATS.values() if r.writes and precision in r.precisions]
+        raise WeightsError(
+            f"The format {row.name!r} is written in {', '.join(row.precisions)}, "
+            f"but got precision {precision!r}. Formats that offer it: {', '.join(able) or 'none'}."
+        )
+    return row
+
+
+def _with_input_size(model: Model, input_size: int | None) -> Model:
+    if input_size is None:
+        return model
+    network = model.card.network.with_input_size(input_size)
+    return dataclasses.replace(model, card=dataclasses.replace(model.card, network=network))
+
+
+def _check(report: Report, allow_drift: bool) -> None:
+    if report.passed or (report.proof.whole and allow_drift):
+        return
+    problems = [f"{run.framework}: {run.problem}" for run in report.proof.runs if run.refused]
+    if report.proof.tensors_equal is False:
+        problems.append("the tensors do not come back as they were written")
+    if not report.proof.tolerable:
+        problems.append(
+            f"outputs differ by {report.proof.loc:.1e} in boxes (at most {LOC_TOLERANCE:g}) "
+            f"and {report.proof.scores:.1e} in scores (at most {SCORE_TOLERANCE:g})"
+        )
+    raise ConversionError(f"{report.target} was not written: {'; '.join(problems)}.", report)
+
+
+def _finite(values: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    if isinstance(values, dict):
+        return {key: _finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

@@ -1,0 +1,217 @@
+"""Whether a written file does what its source does: read back, loaded and run by frameworks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.backends import FRAMEWORKS, Framework, Options
+from facemask_zoo.cards import File
+from facemask_zoo.converters import Format, read
+from facemask_zoo.converters.samples import Sample
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
+from facemask_zoo.files import sha256_of
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import postprocess, reference
+from facemask_zoo.ssd.postprocess import Found
+
+LOC_TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-5
+_BOX_TOLERANCE_PIXELS = 1.0
+
+Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A framework's outputs for one sample against the reference's.
+
+    Attributes:
+        sample: Name of the sample.
+        loc: Largest difference in the raw box offsets; NaN if one is not a number.
+        scores: Largest difference in the scores; NaN if one is not a number.
+        faces: How many the reference finds.
+        same_faces: Whether the framework finds the same: classes equal, boxes within a pixel.
+    """
+
+    sample: str
+    loc: float
+    scores: float
+    faces: int
+    same_faces: bool
+
+    @property
+    def tolerable(self) -> bool:
+        """Whether both differences are within single precision's share."""
+        return self.loc <= LOC_TOLERANCE and self.scores <= SCORE_TOLERANCE
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What one framework made of the file.
+
+    Attributes:
+        framework: Name of the framework.
+        version: Its version, if it is installed.
+        installed: Whether it could be tried at all.
+        problem: Why it was not tried, or refused the file; empty if it ran.
+        differences: One for each sample.
+    """
+
+    framework: str
+    version: str | None
+    installed: bool
+    problem: str = ""
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the framework is there and does not take the file."""
+        return self.installed and bool(self.problem)
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What is known about a written file.
+
+    Attributes:
+        tensors_equal: Whether network and tensors come back bit for bit; None without a reader.
+        anchors: Rows of both outputs; a framework that gives other shapes refuses the file.
+        runs: One for each framework that may load the format.
+        files: What was written, with sizes and digests.
+    """
+
+    tensors_equal: bool | None
+    anchors: int
+    runs: tuple[Run, ...]
+    files: tuple[File, ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the file holds what was written and no framework refuses it."""
+        return self.tensors_equal is not False and not any(run.refused for run in self.runs)
+
+    @property
+    def tolerable(self) -> bool:
+        """Whether every framework that ran agrees with the reference."""
+        return all(difference.tolerable for run in self.runs for difference in run.differences)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether at least one framework has run the file."""
+        return any(run.differences for run in self.runs)
+
+    @property
+    def loc(self) -> float:
+        """Largest difference in the raw box offsets; 0 if nothing ran."""
+        return _worst(difference.loc for run in self.runs for difference in run.differences)
+
+    @property
+    def scores(self) -> float:
+        """Largest difference in the scores; 0 if nothing ran."""
+        return _worst(difference.scores for run in self.runs for difference in run.differences)
+
+
+def prove(
+    path: Path, row: Format, written: Model, source: Model, samples: Sequence[Sample]
+) -> Proof:
+    """Examine a file that was just written.
+
+    Args:
+        path: The file (or folder) that names the model, alone in its folder with its companions.
+        row: The format that it was written in.
+        written: What was written.
+        source: What its outputs shall be equal to; differs from `written` if that is pruned.
+        samples: Inputs to run it on.
+    """
+    batch = np.stack([sample.values for sample in samples])
+    expected = reference.forward(source.card.network, source.tensors, batch)
+    runs = [
+        _run(framework, path, row, written, samples, batch, expected)
+        for framework in FRAMEWORKS.values()
+        if row.name in framework.formats
+    ]
+    return Proof(
+        tensors_equal=_reads_back(path, written) if row.reads else None,
+        anchors=written.card.network.anchor_count,
+        runs=tuple(run for run in runs if run is not None),
+        files=tuple(_listed(path.parent)),
+    )
+
+
+def _reads_back(path: Path, written: Model) -> bool:
+    found = read(path)
+    return found.digest == written.digest and found.card.network == written.card.network
+
+
+def _run(
+    framework: Framework,
+    path: Path,
+    row: Format,
+    written: Model,
+    samples: Sequence[Sample],
+    batch: NDArray[np.float32],
+    expected: Outputs,
+) -> Run | None:
+    """Run the file; None if this version of the framework has no use for the format."""
+    try:
+        backend = framework.backend()
+    except FrameworkNotInstalledError as error:
+        return Run(framework.name, framework.version, installed=False, problem=str(error))
+    if row.name not in (*backend.formats, *backend.own_formats):
+        return None
+    try:
+        outputs = backend(path, written.card.network, Options()).forward(batch)
+    except FaceMaskZooError as error:
+        return Run(framework.name, backend.version(), installed=True, problem=str(error))
+    differences = tuple(
+        _compare(sample, written, (outputs[0][i], outputs[1][i]), (expected[0][i], expected[1][i]))
+        for i, sample in enumerate(samples)
+    )
+    return Run(framework.name, backend.version(), installed=True, differences=differences)
+
+
+def _compare(sample: Sample, model: Model, outputs: Outputs, expected: Outputs) -> Difference:
+    loc, scores = (
+        float(np.abs(np.subtract(a, b, dtype=np.float64)).max())
+        for a, b in zip(outputs, expected, strict=True)
+    )
+    wanted = _faces(sample, model, expected)
+    same = _same_faces(_faces(sample, model, outputs), wanted)
+    return Difference(sample.name, loc, scores, len(wanted[0]), same)
+
+
+def _faces(sample: Sample, model: Model, outputs: Outputs) -> Found:
+    loc, scores = (np.asarray(values, np.float32) for values in outputs)
+    return postprocess(
+        loc,
+        scores,
+        model.card.network,
+        sample.image_size,
+        conf=model.card.conf,
+        iou=Detector.iou,
+    )
+
+
+def _same_faces(found: Found, wanted: Found) -> bool:
+    if not np.array_equal(found[2], wanted[2]):
+        return False
+    return bool(np.allclose(found[0], wanted[0], rtol=0, atol=_BOX_TOLERANCE_PIXELS))
+
+
+def _listed(folder: Path) -> Iterable[File]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield File(path.relative_to(folder).as_posix(), sha256_of(path), path.stat().st_size)
+
+
+def _worst(values: Iterable[float]) -> float:
+    """The largest; NaN if one is not a number, which is worse than any."""
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
