@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters.folding import fold_batch_norm
+from facemask_zoo.converters.keras_layers import BATCH_NORM, BATCH_NORM_SUFFIX, BIAS, KERNEL, Layers
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.signatures import PTH_MAGIC
-from facemask_zoo.converters.tensor_pickle import Storage, TensorView, load_tree
+from facemask_zoo.converters.tensor_pickle import Inert, Storage, TensorView, load_tree
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.model import Model
 
 _PROTOCOL = 1001
-_BATCH_NORM_SUFFIX = "_bn"
+_NORM = ("weight", "bias", "running_mean", "running_var")
+_KERAS_NORM = dict(zip(_NORM, BATCH_NORM, strict=True))
+_KERAS_CONVOLUTION = {"weight": KERNEL, "bias": BIAS}
 _SOURCES = ("aizoo-260", "aizoo-360")
 
 
@@ -36,9 +39,9 @@ def read(path: Path) -> Model:
     modules = _modules(_load_module(read_bytes(path)))
     tensors: dict[str, NDArray[np.float32]] = {}
     for name, parameters in modules.items():
-        if name.endswith(_BATCH_NORM_SUFFIX):
+        if name.endswith(BATCH_NORM_SUFFIX):
             continue
-        weight, bias = _convolution(name, parameters, modules.get(name + _BATCH_NORM_SUFFIX))
+        weight, bias = _convolution(name, parameters, modules.get(name + BATCH_NORM_SUFFIX))
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight, bias
     digest = sha256_of(path)
     for card in map(load_card, _SOURCES):
@@ -47,19 +50,40 @@ def read(path: Path) -> Model:
     return Model(card_from_tensors(tensors, path.stem), tensors)
 
 
+def read_layers(path: Path) -> Layers:
+    """The parameters as they are stored, named as Keras does, kernels (height, width, in, out).
+
+    Raises:
+        WeightsError: The file is damaged, or refers to anything but tensors and modules.
+    """
+    layers: Layers = {}
+    for name, parameters in _modules(_load_module(read_bytes(path))).items():
+        names = _KERAS_NORM if name.endswith(BATCH_NORM_SUFFIX) else _KERAS_CONVOLUTION
+        arrays = {
+            keras: parameters[torch].to_array()
+            for torch, keras in names.items()
+            if isinstance(parameters.get(torch), TensorView)
+        }
+        layers[name] = {
+            key: values.transpose(2, 3, 1, 0) if values.ndim == 4 else values
+            for key, values in arrays.items()
+        }
+    return layers
+
+
 def _load_module(data: bytes) -> Any:
     """The pickled module, its storages filled."""
     file = io.BytesIO(data)
     magic, protocol = load_tree(file)[0], load_tree(file)[0]
     if magic != PTH_MAGIC or protocol != _PROTOCOL:
-        raise WeightsError(f"Not PyTorch's old format: magic {magic!r}, protocol {protocol!r}.")
+        raise WeightsError("The file does not begin as PyTorch's old format does.")
     load_tree(file)  # facts about the machine that wrote the file
     module, storages = load_tree(file)
     keys = load_tree(file)[0]
-    if not isinstance(keys, list):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise WeightsError("The file does not list its storages.")
     for key in keys:
-        _fill(storages.get(str(key)), file)
+        _fill(storages.get(key), file)
     return module
 
 
@@ -75,20 +99,26 @@ def _fill(storage: Storage | None, file: io.BytesIO) -> None:
 
 def _modules(root: Any) -> dict[str, dict[str, Any]]:
     """Parameters and buffers of every child module, by name."""
-    children = getattr(root, "_modules", None)
+    children = root.state.get("_modules") if isinstance(root, Inert) else None
     if not isinstance(children, dict):
         raise WeightsError("The file holds no module with layers.")
-    found = {}
-    for name, child in children.items():
-        groups = [getattr(child, group, None) for group in ("_parameters", "_buffers")]
-        found[str(name)] = {
-            str(key): value
-            for group in groups
-            if isinstance(group, dict)
-            for key, value in group.items()
-        }
-        found[str(name)]["eps"] = getattr(child, "eps", None)
-    return found
+    return {
+        name: _parameters(child.state)
+        for name, child in children.items()
+        if isinstance(name, str) and isinstance(child, Inert)
+    }
+
+
+def _parameters(state: dict[Any, Any]) -> dict[str, Any]:
+    groups = [state.get(group) for group in ("_parameters", "_buffers")]
+    found = {
+        key: value
+        for group in groups
+        if isinstance(group, dict)
+        for key, value in group.items()
+        if isinstance(key, str)
+    }
+    return {**found, "eps": state.get("eps")}
 
 
 def _convolution(
@@ -97,9 +127,8 @@ def _convolution(
     weight = _array(name, parameters, "weight", 4)
     if norm is None:
         return weight, _array(name, parameters, "bias", 1)
-    keys = ("weight", "bias", "running_mean", "running_var")
     gamma, beta, mean, variance = [
-        _array(f"{name}{_BATCH_NORM_SUFFIX}", norm, key, 1) for key in keys
+        _array(f"{name}{BATCH_NORM_SUFFIX}", norm, key, 1) for key in _NORM
     ]
     epsilon = norm["eps"]
     if not isinstance(epsilon, float) or any(

@@ -29,23 +29,33 @@ def open_hdf5(data: bytes) -> Iterator[Any]:
         raise WeightsError(f"Not a whole HDF5 file: {error!r}") from error
 
 
-def read_array(root: Any, path: str) -> NDArray[np.float32]:
-    """A float32 dataset.
+def find(root: Any, path: str) -> Any:
+    """A group or dataset that the file itself holds; links to elsewhere are not followed.
 
     Args:
         root: A group.
         path: Names from there, joined by ``/``.
 
     Raises:
-        WeightsError: There is none, it is of another type, too large, or lies outside the file.
+        WeightsError: There is none.
     """
     node = root
     for name in path.split("/"):
         if not isinstance(node, h5py.Group) or not isinstance(
             node.get(name, getlink=True), h5py.HardLink
         ):
-            raise WeightsError(f"The file holds no dataset {path!r}.")
+            raise WeightsError(f"The file holds no dataset or group {path!r}.")
         node = node[name]
+    return node
+
+
+def read_array(root: Any, path: str) -> NDArray[np.float32]:
+    """A float32 dataset; see :func:`find`.
+
+    Raises:
+        WeightsError: There is none, it is of another type, too large, or lies outside the file.
+    """
+    node = find(root, path)
     if not isinstance(node, h5py.Dataset) or node.dtype != np.dtype("<f4"):
         raise WeightsError(f"{path}: expected a float32 dataset.")
     if node.external or node.is_virtual or node.nbytes > MAX_FILE_BYTES:

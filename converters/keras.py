@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
 from facemask_zoo.converters.hdf5 import open_hdf5, read_array
+from facemask_zoo.converters.keras_config import (
+    MAX_TEXT_BYTES,
+    LayerConfig,
+    epsilons,
+    input_size,
+    layer_configs,
+    parse_object,
+)
 from facemask_zoo.converters.keras_graph import GraphLayer, graph_layers, input_layer
 from facemask_zoo.converters.keras_layers import (
     BATCH_NORM,
     BIAS,
-    EPSILON,
     KERNEL,
     Array,
     from_layers,
@@ -30,7 +36,6 @@ from facemask_zoo.converters.keras_layers import (
 from facemask_zoo.converters.limits import MAX_FILE_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
-from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
@@ -41,7 +46,6 @@ _LAYOUT = "HWIO"
 _KERAS_VERSION = "3.5.0"
 # Sorted: some of Keras's engines order a dictionary's outputs by name, others as they come.
 _OUTPUTS = sorted((LOC_NAME, SCORES_NAME))
-_MAX_TEXT_BYTES = 16 * 1024 * 1024
 
 # Class name in the configuration to the name of its groups in the weights, and its variables.
 _VARIABLES = {
@@ -59,14 +63,14 @@ def read(path: Path) -> Model:
         WeightsError: The archive is damaged, or holds other layers.
     """
     archive = open_archive(read_bytes(path))
-    layers = _layers(_json(archive, _CONFIG))
+    layers = layer_configs(_json(archive, _CONFIG))
     with open_hdf5(read_member(archive, _WEIGHTS, MAX_FILE_BYTES)) as file:
-        arrays = dict(_arrays(layers, file))
+        arrays = {**dict(_arrays(layers, file)), **dict(epsilons(layers))}
     tensors = from_layers(group_by_layer(arrays), _LAYOUT)
     card = _json(archive, _METADATA).get(CARD_KEY)
     if card is not None:
         return Model(ModelCard.from_json(str(card)), tensors)
-    return Model(card_from_tensors(tensors, path.stem, _input_size(layers)), tensors)
+    return Model(card_from_tensors(tensors, path.stem, input_size(layers)), tensors)
 
 
 def write(model: Model, path: Path) -> None:
@@ -154,27 +158,10 @@ def _weight_groups(layers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str
 
 
 def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
-    try:
-        values = json.loads(read_member(archive, name, _MAX_TEXT_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{name} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise WeightsError(f"{name}: expected an object, but got {type(values).__name__}.")
-    return values
+    return parse_object(read_member(archive, name, MAX_TEXT_BYTES), name)
 
 
-def _layers(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The layers' own configurations, each with its class name."""
-    try:
-        return [
-            {**layer["config"], "class_name": str(layer["class_name"])}
-            for layer in config["config"]["layers"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise WeightsError(f"{_CONFIG} describes no functional model: {error!r}") from error
-
-
-def _arrays(layers: list[dict[str, Any]], file: Any) -> Iterator[tuple[str, Array]]:
+def _arrays(layers: list[LayerConfig], file: Any) -> Iterator[tuple[str, Array]]:
     """Variables by layer."""
     configs = {str(layer.get("name")): layer for layer in layers}
     names = ((str(layer.get("name")), layer["class_name"]) for layer in layers)
@@ -184,13 +171,3 @@ def _arrays(layers: list[dict[str, Any]], file: Any) -> Iterator[tuple[str, Arra
         for index, parameter in enumerate(parameters):
             if parameter != BIAS or layer.get("use_bias", True):
                 yield f"{name}/{parameter}", read_array(file, f"{group}/{index}")
-        if EPSILON in layer:
-            yield f"{name}/{EPSILON}", np.float64(layer[EPSILON]).reshape(())
-
-
-def _input_size(layers: list[dict[str, Any]]) -> int | None:
-    for layer in layers:
-        shape = layer.get("batch_shape")
-        if isinstance(shape, list) and len(shape) == 4 and isinstance(shape[1], int):
-            return shape[1]
-    return None

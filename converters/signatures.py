@@ -75,6 +75,14 @@ def _pytorch(head: bytes, path: Path) -> bool:
     return _first_member(head).endswith(b"/data.pkl")
 
 
+def _keras_h5(head: bytes, path: Path) -> bool:
+    return head.startswith(b"\x89HDF\r\n\x1a\n")
+
+
+def _tfjs(head: bytes, path: Path) -> bool:
+    return head.lstrip()[:1] == b"{" and b'"modelTopology"' in head
+
+
 SIGNATURES: Mapping[str, Signature] = {
     "safetensors": _safetensors,
     "onnx": _onnx,
@@ -82,6 +90,8 @@ SIGNATURES: Mapping[str, Signature] = {
     "tflite": _tflite,
     "tensorflow": _tensorflow,
     "keras": _keras,
+    "keras_h5": _keras_h5,
+    "tfjs": _tfjs,
     "pytorch": _pytorch,
     "mxnet": _mxnet,
     "paddle": _paddle,

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters import aizoo_pth, keras_h5
+from facemask_zoo.converters import tensorflow as frozen
+from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers
+from facemask_zoo.images import load_image
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import preprocess, reference
+
+KERNEL = "model_weights/conv2d_0/conv2d_0/kernel:0"
+
+# In a process of its own: two generations of Keras do not always get on in one.
+PREDICT = """
+import sys
+import numpy as np
+if sys.argv[1] == "tf_keras":
+    import tf_keras as keras
+else:
+    from facemask_zoo.backends.keras import keras
+path, architecture, batch = sys.argv[2:5]
+if architecture:
+    model = keras.models.model_from_json(open(architecture).read())
+    model.load_weights(path)
+else:
+    model = keras.models.load_model(path, compile=False)
+images = np.load(batch).transpose(0, 2, 3, 1)
+outputs = model.predict_on_batch(images)
+np.savez(batch + ".npz", *outputs)
+"""
+
+
+def predict(generation, path, architecture, batch, folder):
+    np.save(folder / "batch.npy", batch)
+    arguments = [generation, str(path), str(architecture or ""), str(folder / "batch.npy")]
+    subprocess.run([sys.executable, "-c", PREDICT, *arguments], check=True, timeout=300)
+    with np.load(folder / "batch.npy.npz") as outputs:
+        return outputs["arr_0"], outputs["arr_1"]
+
+
+def assert_outputs(outputs, model: Model, batch) -> None:
+    expected = reference.forward(model.card.network, model.tensors, batch)
+    np.testing.assert_allclose(outputs[0], expected[0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs[1], expected[1], rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=51)
+
+
+@pytest.fixture
+def written(model, tmp_path):
+    path = tmp_path / "modèle.h5"
+    converters.write(model, path, "keras_h5")
+    return path
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
+    converters.write(model, tmp_path / "random.h5", "keras_h5")
+    assert_same(converters.read(tmp_path / "random.h5"), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
+    folder = tmp_path / "again"
+    converters.write(model, folder / written.name, "keras_h5")
+    for name in (written.name, "modèle.json"):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(("generation", "whole"), [("tf_keras", 0), ("tf_keras", 1), ("keras", 1)])
+def test_both_generations_of_keras_load_the_pair(generation, whole, model, written, tmp_path):
+    pytest.importorskip(generation)
+    batch = seeded_batch(model.card.network, 2)
+    architecture = None if whole else written.with_suffix(".json")
+    assert_outputs(predict(generation, written, architecture, batch, tmp_path), model, batch)
+
+
+def test_weights_without_an_architecture_are_known_by_their_layers(tmp_path):
+    """As ``save_weights`` leaves them: everything at the root, the size in the JSON beside it."""
+    model = seeded_model(NETWORKS["full"].with_input_size(360), seed=52)
+    converters.write(model, tmp_path / "whole.h5", "keras_h5")
+    with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "bare.h5", "w") as bare:
+        for name in whole["model_weights"]:
+            whole.copy(f"model_weights/{name}", bare)
+        bare.attrs["layer_names"] = whole["model_weights"].attrs["layer_names"]
+    (tmp_path / "whole.json").rename(tmp_path / "bare.json")
+    read = converters.read(tmp_path / "bare.h5")
+    assert (read.card.name, read.card.network) == ("bare", model.card.network)
+    assert read.digest == model.digest
+    (tmp_path / "bare.json").unlink()
+    assert converters.read(tmp_path / "bare.h5").card.network == NETWORKS["full"]
+
+
+def test_an_architecture_of_any_length_fits(tmp_path):
+    """Attributes of HDF5's first layout end at 64 kilobytes."""
+    network = NETWORKS["full"]
+    long = Model(
+        seeded_model(network, 53, name="n" * 100_000).card, seeded_model(network, 53).tensors
+    )
+    converters.write(long, tmp_path / "long.h5", "keras_h5")
+    assert_same(converters.read(tmp_path / "long.h5"), long)
+
+
+def damage(path, edit) -> None:
+    with h5py.File(path, "r+") as file:
+        edit(file)
+
+
+def replace(link):
+    def edit(file):
+        del file[KERNEL]
+        file[KERNEL] = link
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        replace(h5py.ExternalLink("/etc/hostname", "/")),
+        replace(h5py.SoftLink("/model_weights/conv2d_1/conv2d_1/kernel:0")),
+        replace(np.zeros((3, 3, 3, 5))),
+        replace(np.full((3, 3, 3, 5), np.nan, np.float32)),
+        replace(np.zeros((3, 3, 3), np.float32)),
+        lambda file: file.__delitem__("model_weights/conv2d_1"),
+        lambda file: file["model_weights"].attrs.__delitem__("layer_names"),
+        lambda file: file["model_weights"].attrs.create("layer_names", np.zeros(5000, "S1")),
+        lambda file: file["model_weights"].attrs.create("layer_names", [b"\xff"]),
+        lambda file: file.attrs.create("facemask_zoo.card", "{}"),
+        lambda file: file.attrs.create("model_config", "[" * 100_000),
+        lambda file: file.attrs.create("model_config", 3),
+    ],
+)
+def test_hostile_contents_are_refused(edit, written):
+    damage(written, edit)
+    with pytest.raises(WeightsError):
+        converters.read(written)
+
+
+def test_every_truncation_is_refused(written, tmp_path):
+    content = written.read_bytes()
+    target = tmp_path / "cut.h5"
+    for length in [*range(200), *range(200, len(content), 997), len(content) - 1]:
+        target.write_bytes(content[:length])
+        with pytest.raises(WeightsError):
+            keras_h5.read(target)
+
+
+def test_flipped_bytes_end_in_a_model_or_a_clear_error(written, tmp_path, rng):
+    content = written.read_bytes()
+    target = tmp_path / "flipped.h5"
+    for position in rng.integers(0, len(content), size=500):
+        damaged = bytearray(content)
+        damaged[position] ^= int(rng.integers(1, 256))
+        target.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            assert isinstance(keras_h5.read(target), Model)
+
+
+@pytest.mark.shared
+def test_the_unfolded_graph_is_aizoos(shared):
+    for size, name in ((260, "face_mask_detection.json"), (360, "model360.json")):
+        published = json.loads((shared / "aizoo" / name).read_text())["config"]["layers"]
+        network = NETWORKS["full"].with_input_size(size)
+        layers = graph_layers(network, KERAS2_OUTPUTS, unfolded=True)
+        assert [layer["name"] for layer in published] == ["data", *(x.name for x in layers)]
+        for theirs, ours in zip(published[1:], layers, strict=True):
+            assert theirs["class_name"] == ours.class_name
+            assert [source[0] for source in theirs["inbound_nodes"][0]] == [
+                source.name for source in ours.inputs
+            ]
+            assert {key: theirs["config"][key] for key in ours.config} == ours.config
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("weights", "architecture", "read_layers"),
+    [
+        ("face_mask_detection.pb", "face_mask_detection.json", frozen.read_layers),
+        ("face_mask_detection.pth", "face_mask_detection.json", aizoo_pth.read_layers),
+        ("model360.pth", "model360.json", aizoo_pth.read_layers),
+    ],
+)
+def test_aizoos_architecture_loads_the_weights_made_again(
+    weights, architecture, read_layers, shared, tmp_path
+):
+    """The ``.hdf5`` files that AIZOO's Keras program needs are published no more."""
+    pytest.importorskip("tf_keras")
+    model = converters.read(shared / "aizoo" / weights)
+    path = tmp_path / "again.hdf5"
+    keras_h5.write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)
+    picture = load_image(shared / "aizoo" / "demo2.jpg")
+    batch = preprocess(picture, model.card.network.input_size)[None]
+    outputs = predict("tf_keras", path, shared / "aizoo" / architecture, batch, tmp_path)
+    assert_outputs(outputs, model, batch)
+    golden = 0.90712631 if model.card.network.input_size == 260 else 0.99999642
+    assert outputs[1].max() == pytest.approx(golden, abs=1e-5)
+    for name, values in model.tensors.items():
+        again = converters.read(path).tensors[name]
+        np.testing.assert_allclose(again, values, rtol=0, atol=1e-6)

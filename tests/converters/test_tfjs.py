@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters import aizoo_pth, tfjs
+from facemask_zoo.converters import tensorflow as frozen
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import reference
+
+RUNNER = Path(__file__).parent / "tfjs_predict.cjs"
+LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
+
+
+@pytest.fixture
+def model() -> Model:
+    return seeded_model(NETWORKS["small"], seed=41)
+
+
+@pytest.fixture
+def written(model, tmp_path):
+    path = tmp_path / "modèle.json"
+    converters.write(model, path, "tfjs")
+    return path
+
+
+def assert_same(actual: Model, expected: Model) -> None:
+    assert actual.card == expected.card.portable()
+    assert actual.digest == expected.digest
+
+
+def change(path: Path, edit) -> None:
+    description = json.loads(path.read_text())
+    edit(description)
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
+    converters.write(model, tmp_path / "random.json", "tfjs")
+    assert_same(converters.read(tmp_path / "random.json"), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
+    folder = tmp_path / "again"
+    converters.write(model, folder / written.name, "tfjs")
+    for name in (written.name, "modèle.bin"):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_several_weight_files_are_joined(model, written):
+    """Converters split weights every four megabytes, in the middle of an array if need be."""
+    whole = written.with_suffix(".bin").read_bytes()
+    for name, part in (("part1.bin", whole[:1001]), ("part2.bin", whole[1001:])):
+        (written.parent / name).write_bytes(part)
+    change(written, lambda d: d["weightsManifest"][0].update(paths=["part1.bin", "part2.bin"]))
+    assert_same(converters.read(written), model)
+
+
+def test_a_model_without_a_card_is_known_by_its_layers(tmp_path):
+    model = seeded_model(NETWORKS["full"], seed=42)
+    path = tmp_path / "bare.json"
+    converters.write(model, path, "tfjs")
+    change(path, lambda description: description.pop("userDefinedMetadata"))
+    read = converters.read(path)
+    assert (read.card.name, read.card.network) == ("bare", model.card.network)
+    assert read.digest == model.digest
+
+
+def test_tensorflow_js_runs_and_rewrites_the_model(model, tmp_path):
+    modules = Path(os.environ.get("NODE_PATH", tmp_path / "nowhere")) / "@tensorflow" / "tfjs"
+    if not modules.is_dir():
+        pytest.skip("needs node with @tensorflow/tfjs in NODE_PATH")
+    converters.write(model, tmp_path / "model.json", "tfjs")
+    batch = seeded_batch(model.card.network, 2)
+    np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(tmp_path / "in.bin")
+    command = ["node", RUNNER, tmp_path, "2", str(model.card.network.input_size)]
+    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    expected = reference.forward(model.card.network, model.tensors, batch)
+    for name, values, tolerance in zip((LOC, SCORES), expected, (1e-4, 1e-5), strict=True):
+        output = np.fromfile(tmp_path / f"{name}.out", np.float32).reshape(values.shape)
+        np.testing.assert_allclose(output, values, rtol=0, atol=tolerance)
+    assert_same(converters.read(tmp_path / "again.json"), model)
+
+
+@pytest.mark.parametrize("name", ["../modèle.bin", "/etc/hostname", "sub/x.bin", "..", "", 3])
+def test_weights_elsewhere_are_refused(name, written):
+    change(written, lambda d: d["weightsManifest"][0].update(paths=[name]))
+    with pytest.raises(WeightsError):
+        converters.read(written)
+
+
+def test_a_link_to_weights_elsewhere_is_refused(written, tmp_path):
+    moved = tmp_path / "elsewhere"
+    written.with_suffix(".bin").rename(moved)
+    written.with_suffix(".bin").symlink_to(moved)
+    with pytest.raises(WeightsError, match="beside"):
+        converters.read(written)
+
+
+@pytest.mark.parametrize(
+    "change_to",
+    [
+        {"shape": [1 << 40, 1 << 40, 3, 5]},
+        {"shape": [-3, 3, 3, 5]},
+        {"shape": "3335"},
+        {"shape": [3.0, 3, 3, 5]},
+        {"dtype": "uint8"},
+        {"quantization": {"scale": 1.0, "min": 0.0, "dtype": "uint8"}},
+        {"name": 3},
+    ],
+)
+def test_absurd_weights_are_refused(change_to, written):
+    change(written, lambda d: d["weightsManifest"][0]["weights"][0].update(change_to))
+    with pytest.raises(WeightsError):
+        converters.read(written)
+
+
+@pytest.mark.parametrize("key", ["weightsManifest", "modelTopology"])
+@pytest.mark.parametrize("value", [None, 3, [], {}, [3], [{}], "x"])
+def test_a_malformed_description_is_refused(key, value, written):
+    change(written, lambda description: description.update({key: value}))
+    with pytest.raises(WeightsError):
+        tfjs.read(written)
+
+
+def test_every_truncation_is_refused(written):
+    for part in (written, written.with_suffix(".bin")):
+        content = part.read_bytes()
+        for length in [*range(0, len(content), 97), len(content) - 1]:
+            part.write_bytes(content[:length])
+            with pytest.raises(WeightsError):
+                tfjs.read(written)
+        part.write_bytes(content)
+    with written.with_suffix(".bin").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(WeightsError, match="follow"):
+        tfjs.read(written)
+
+
+def test_flipped_bytes_end_in_a_model_or_a_clear_error(written, rng):
+    content = written.read_bytes()
+    for position in rng.integers(0, len(content), size=500):
+        damaged = bytearray(content)
+        damaged[position] ^= int(rng.integers(1, 256))
+        written.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            assert isinstance(tfjs.read(written), Model)
+
+
+@pytest.mark.shared
+def test_aizoos_unfolded_formats_hold_the_same_110_arrays(shared):
+    folder = shared / "aizoo"
+    ours = tfjs.read_layers(folder / "tfjs" / "model.json")
+    assert sum(map(len, ours.values())) == 110
+    for other in (
+        frozen.read_layers(folder / "face_mask_detection.pb"),
+        aizoo_pth.read_layers(folder / "face_mask_detection.pth"),
+    ):
+        assert other.keys() == ours.keys()
+        for name, parameters in ours.items():
+            for kind, values in parameters.items():
+                np.testing.assert_array_equal(values, other[name][kind])
+
+
+@pytest.mark.shared
+def test_aizoos_model_is_the_folded_pickle(shared):
+    published = converters.read(shared / "aizoo" / "tfjs" / "model.json")
+    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    assert published.card.network == folded.card.network
+    for name, values in folded.tensors.items():
+        np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)
