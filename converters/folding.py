@@ -31,7 +31,8 @@ def fold_batch_norm(
     Returns:
         Weight (out, in, 3, 3) and bias (out,), float32.
     """
-    scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
-    folded = weight.astype(np.float64) * scale[:, None, None, None]
-    bias = beta.astype(np.float64) - mean.astype(np.float64) * scale
-    return folded.astype(np.float32), bias.astype(np.float32)
+    with np.errstate(all="ignore"):  # a model refuses what is not finite
+        scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        folded = weight.astype(np.float64) * scale[:, None, None, None]
+        bias = beta.astype(np.float64) - mean.astype(np.float64) * scale
+        return folded.astype(np.float32), bias.astype(np.float32)

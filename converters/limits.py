@@ -6,7 +6,34 @@ from pathlib import Path
 
 from facemask_zoo.errors import WeightsError
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_FILE_BYTES = 64 * 1024 * 1024
+"""Of one file, and of all its tensors together: sixteen times the largest published weights."""
+
+MAX_TEXT_BYTES = 2 * 1024 * 1024
+"""Of a description, such as JSON or a prototxt; parsed, it may take 50 times as much."""
+
+
+class Budget:
+    """Bytes that the tensors of one file may still take.
+
+    Many tensors can be made of the same few bytes: a file's size does not bound theirs.
+    """
+
+    def __init__(self) -> None:
+        self._left = MAX_FILE_BYTES
+
+    def spend(self, size: int) -> None:
+        """Account for a tensor before its memory is taken.
+
+        Args:
+            size: Bytes; any number that a file may claim.
+
+        Raises:
+            WeightsError: There is not so much left.
+        """
+        if not 0 <= size <= self._left:
+            raise WeightsError(f"The tensors of the file take over {MAX_FILE_BYTES} bytes.")
+        self._left -= size
 
 
 def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:

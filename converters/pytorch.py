@@ -21,10 +21,15 @@ from facemask_zoo.converters.keras_layers import (
     Layers,
     from_layers,
 )
-from facemask_zoo.converters.limits import MAX_FILE_BYTES, read_bytes
+from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
-from facemask_zoo.converters.tensor_pickle import Storage, TensorView, load_tree
+from facemask_zoo.converters.tensor_pickle import (
+    MAX_PICKLE_BYTES,
+    Storage,
+    TensorView,
+    load_tree,
+)
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 
@@ -35,7 +40,6 @@ _VERSION = "version"
 # The version of the archive, as PyTorch has written it since 1.6.
 _VERSION_TEXT = b"3\n"
 _CARD = f"extra/{CARD_KEY}.json"
-_MAX_PICKLE_BYTES = 16 * 1024 * 1024
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model")
 
 # PyTorch aligns the data of every member, so that files can be mapped into memory.
@@ -62,12 +66,12 @@ def read(path: Path) -> Model:
     root = next((name[: -len(_PICKLE)] for name in names if name.endswith(_PICKLE)), None)
     if root is None:
         raise WeightsError(f"{path} holds no {_PICKLE[1:]}, as files of torch.save do.")
-    data = read_member(archive, root + _PICKLE, _MAX_PICKLE_BYTES)
+    data = read_member(archive, root + _PICKLE, MAX_PICKLE_BYTES)
     tree, storages = load_tree(io.BytesIO(data))
     _fill(archive, root, storages)
     tensors = from_layers(_layers(_state_dict(tree)), "OIHW")
     if f"{root}/{_CARD}" in names:
-        text = read_member(archive, f"{root}/{_CARD}", _MAX_PICKLE_BYTES)
+        text = read_member(archive, f"{root}/{_CARD}", MAX_TEXT_BYTES)
         return Model(ModelCard.from_json(text), tensors)
     return Model(card_from_tensors(tensors, path.stem), tensors)
 
@@ -115,16 +119,14 @@ def _state_dict(tree: Any) -> Mapping[Any, Any]:
 
 def _layers(state: Mapping[Any, Any]) -> Layers:
     layers: Layers = {}
-    left = MAX_FILE_BYTES
     for name, view in state.items():
-        layer, _, part = str(name).rpartition(".")
+        if not isinstance(name, str):
+            continue
+        layer, _, part = name.rpartition(".")
         parameter = (_NORM if layer.endswith(BATCH_NORM_SUFFIX) else _CONVOLUTION).get(part)
         if parameter and isinstance(view, TensorView):
-            values = view.to_array()
-            left -= values.nbytes
-            if left < 0:  # many tensors may be views of the same numbers
-                raise WeightsError(f"The tensors of the file take over {MAX_FILE_BYTES} bytes.")
-            layers.setdefault(layer, {})[parameter] = np.asarray(values, np.float32)
+            values = np.asarray(view.to_array(), np.float32)
+            layers.setdefault(layer, {})[parameter] = values
     return layers
 
 

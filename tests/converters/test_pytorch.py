@@ -10,6 +10,7 @@ import pytest
 from seeded import NETWORKS, random_network, seeded_model
 
 from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters import limits
 from facemask_zoo.converters import pytorch as format_module
 from facemask_zoo.model import Model
 
@@ -159,7 +160,7 @@ def test_storages_of_the_wrong_size_are_refused(shape, written):
 
 def test_many_views_of_one_storage_are_bounded(model, written, monkeypatch):
     """Each is cheap in the file and costs its full size in memory."""
-    monkeypatch.setattr(format_module, "MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MAX_FILE_BYTES", 100_000)
     call = format_module._tensor("0", model.tensors["conv2d_0.weight"].shape)
     items = b"".join(format_module._text(f"a{i}.weight") + call for i in range(1000))
     data = b"\x80\x02" + format_module._EMPTY_DICT + b"(" + items + b"u."
