@@ -17,6 +17,12 @@ _ENUM = re.compile(r"enum\s+(\w+)\s*\{([^}]*)\}")
 _ENUM_VALUE = re.compile(r"(\w+)\s*=\s*(\d+)")
 _FIELD = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*(\[packed\])?\s*;")
 _Field = descriptor_pb2.FieldDescriptorProto
+
+_VARINT, _LENGTH = 0, 2
+_MAX_VARINT_BYTES = 10
+_FIXED_BYTES = {1: 8, 5: 4}
+_MAX_MESSAGES = 200_000
+_MAX_FIELDS = 4_000_000
 _SCALARS = dict(_Field.Type.items())
 
 
@@ -61,12 +67,66 @@ def parse(kind: Any, data: bytes) -> Any:
     """A message from its bytes; protobuf bounds the nesting.
 
     Raises:
-        WeightsError: The bytes are no such message.
+        WeightsError: The bytes are no such message, or hold an absurd number of them.
     """
+    check_counts(kind, data)
     try:
         return kind.FromString(data)
     except (message.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WeightsError(f"Not a whole {kind.__name__} message: {error}") from error
+
+
+def check_counts(kind: Any, data: bytes) -> None:
+    """Count what is in the bytes of a message before protobuf makes objects of it.
+
+    Two bytes of a file become a hundred in memory where they are a message of their own.
+
+    Args:
+        kind: Class of the message.
+        data: Its bytes; damage is left to protobuf to find.
+
+    Raises:
+        WeightsError: No network needs as many messages and fields.
+    """
+    messages, fields = _MAX_MESSAGES, _MAX_FIELDS
+    spans = [(0, len(data), kind.DESCRIPTOR)]
+    try:
+        while spans:
+            offset, end, descriptor = spans.pop()
+            while offset < end:
+                number, inner, offset = _skip_field(data, offset)
+                field = descriptor.fields_by_number.get(number)
+                if inner is not None and field is not None:
+                    messages -= 1
+                    if field.message_type is not None:
+                        spans.append((inner, min(offset, end), field.message_type))
+                fields -= 1
+                if messages < 0 or fields < 0:
+                    raise WeightsError(f"A {kind.__name__} of that many parts holds no weights.")
+    except IndexError:
+        return
+
+
+def _skip_field(data: bytes, offset: int) -> tuple[int, int | None, int]:
+    """Number of the field at `offset`, where its content begins if it has a length, and its end."""
+    key, offset = _varint(data, offset)
+    number, wire_type = key >> 3, key & 7
+    if wire_type == _LENGTH:
+        length, offset = _varint(data, offset)
+        return number, offset, offset + length
+    if wire_type == _VARINT:
+        offset = _varint(data, offset)[1]
+    return number, None, offset + _FIXED_BYTES.get(wire_type, 0)
+
+
+def _varint(data: bytes, offset: int) -> tuple[int, int]:
+    value = 0
+    for index in range(_MAX_VARINT_BYTES):
+        byte = data[offset + index]
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            return value, offset + index + 1
+    raise IndexError("the number has no end")
 
 
 def serialize(value: Any) -> bytes:

@@ -109,6 +109,21 @@ def test_shapes_that_do_not_fit_their_values_are_refused(shape, written):
 
 
 @pytest.mark.parametrize(
+    "part",
+    [
+        b"\xa2\x06\x00",  # an empty layer
+        b"\x1a\x00",  # an empty name of an input
+        b"\x08\x01",  # a number that is no field
+    ],
+)
+def test_swarms_of_tiny_parts_are_refused_before_they_become_objects(part, tmp_path):
+    path = tmp_path / "swarm.caffemodel"
+    path.write_bytes(b"\n\x00\x1a\x00" + part * 4_000_001)
+    with pytest.raises(WeightsError, match="parts"):
+        converters.read(path)
+
+
+@pytest.mark.parametrize(
     "text",
     ["# facemask_zoo.card: {", "layer {", "layer: 3", "input_dim: x", "a {" * 10_000, "\0", "}"],
 )
