@@ -99,6 +99,10 @@ FORMATS: dict[str, Format] = {
         Format("keras", ".keras", "Keras 3 archive"),
         Format("keras_h5", ".h5", "Keras 2 HDF5 and JSON", extra="keras"),
         Format("tfjs", ".json", "TensorFlow.js layers model"),
+        Format("onnx_nms", ".onnx", "ONNX that gives boxes", reads=False, extra="onnx"),
+        Format(
+            "tflite_nms", ".tflite", "TensorFlow Lite that gives boxes", reads=False, extra="tflite"
+        ),
         Format("openvino", ".xml", "OpenVINO IR", reads=False, extra="openvino"),
         Format("ncnn", ".param", "ncnn", reads=False),
         Format("coreml", ".mlpackage", "Core ML", reads=False, extra="coreml"),

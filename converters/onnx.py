@@ -57,21 +57,12 @@ def read(path: Path) -> Model:
 def write(model: Model, path: Path) -> None:
     """Write a graph with input ``data`` (N, 3, S, S) and the two named outputs."""
     network = model.card.network
-    builder = _OnnxBuilder(model)
+    builder = OnnxBuilder(model)
     build(network, INPUT_NAME, builder)
-    graph = helper.make_graph(
-        builder.nodes, model.card.name, [_input(network)], _outputs(network), builder.constants
-    )
-    proto = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facemask_zoo"
-    )
-    proto.ir_version = _IR_VERSION
-    helper.set_model_props(proto, {CARD_KEY: model.card.portable().to_json()})
-    onnx.checker.check_model(proto)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    path.write_bytes(builder.finish([image_input(network)], _outputs(network)))
 
 
-class _OnnxBuilder:
+class OnnxBuilder:
     """Emits nodes; tensors are their names."""
 
     def __init__(self, model: Model) -> None:
@@ -81,35 +72,53 @@ class _OnnxBuilder:
 
     def pool(self, x: str, name: str) -> str:
         shape = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
-        return self._node("MaxPool", [x], name, **shape)
+        return self.node("MaxPool", [x], name, **shape)
 
     def convolve(self, x: str, layer: Convolution) -> str:
         for name in (layer.weight_name, layer.bias_name):
-            self._constant(name, self._model.tensors[name])
+            self.constant(name, self._model.tensors[name])
         inputs = [x, layer.weight_name, layer.bias_name]
-        y = self._node("Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4)
-        return self._node("Relu", [y], f"{layer.name}_activation") if layer.relu else y
+        y = self.node("Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4)
+        return self.node("Relu", [y], f"{layer.name}_activation") if layer.relu else y
 
     def flatten(self, x: str, columns: int, name: str) -> str:
-        last = self._node("Transpose", [x], f"{name}_permute", perm=[0, 2, 3, 1])
-        self._constant(f"{name}_shape", np.array([0, -1, columns], dtype=np.int64))
-        return self._node("Reshape", [last, f"{name}_shape"], name)
+        last = self.node("Transpose", [x], f"{name}_permute", perm=[0, 2, 3, 1])
+        self.constant(f"{name}_shape", np.array([0, -1, columns], dtype=np.int64))
+        return self.node("Reshape", [last, f"{name}_shape"], name)
 
     def sigmoid(self, x: str, name: str) -> str:
-        return self._node("Sigmoid", [x], name)
+        return self.node("Sigmoid", [x], name)
 
     def concatenate(self, parts: Sequence[str], name: str) -> str:
-        return self._node("Concat", list(parts), name, axis=1)
+        return self.node("Concat", list(parts), name, axis=1)
 
-    def _node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+    def node(self, kind: str, inputs: list[str], name: str, **attributes: object) -> str:
+        """Add a node with one output of its own name."""
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
-    def _constant(self, name: str, values: NDArray[np.generic]) -> None:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+    def constant(self, name: str, values: NDArray[np.generic]) -> str:
+        """Add a constant."""
+        self.constants.append(numpy_helper.from_array(np.array(values, order="C"), name))
+        return name
+
+    def finish(
+        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> bytes:
+        """The whole file, with the card."""
+        card = self._model.card
+        graph = helper.make_graph(self.nodes, card.name, inputs, outputs, self.constants)
+        proto = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facemask_zoo"
+        )
+        proto.ir_version = _IR_VERSION
+        helper.set_model_props(proto, {CARD_KEY: card.portable().to_json()})
+        onnx.checker.check_model(proto)
+        return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _input(network: Network) -> onnx.ValueInfoProto:
+def image_input(network: Network) -> onnx.ValueInfoProto:
+    """The graph's input, (N, 3, S, S)."""
     shape = ["N", 3, network.input_size, network.input_size]
     return helper.make_tensor_value_info(INPUT_NAME, onnx.TensorProto.FLOAT, shape)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import flatbuffers
 import numpy as np
 import tflite
 from numpy.typing import NDArray
@@ -23,20 +22,17 @@ from facemask_zoo.converters.keras_layers import (
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
-from facemask_zoo.converters.shapes import Shape, concatenated, convolved, flattened, pooled
-from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
+from facemask_zoo.converters.shapes import concatenated, convolved, flattened, pooled
+from facemask_zoo.converters.tflite_writer import GraphTensor, GraphWriter
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolution, build
 
-_VERSION = 3
 _LAYOUT = "OHWI"
 _AXIS_ROWS = 1
 _MAX_ENTRIES = 4096
 # TOCO, TensorFlow's first converter, names a fused bias so.
 _TOCO_BIAS = "convolution_bias"
-_ALIGNMENT = 16
-_SIGNATURE = "serving_default"
 
 
 def read(path: Path) -> Model:
@@ -72,11 +68,19 @@ def write(model: Model, path: Path) -> None:
 
     The declared N is 1; ``resize_tensor_input`` makes it any other.
     """
-    writer = _Writer(model)
+    writer = GraphWriter()
     size = model.card.network.input_size
     image = writer.tensor(INPUT_NAME, (1, size, size, 3))
-    outputs = build(model.card.network, image, writer)
-    path.write_bytes(writer.finish(image, outputs))
+    loc, scores = build(model.card.network, image, TFLiteBuilder(writer, model))
+    outputs = {LOC_NAME: loc, SCORES_NAME: scores}
+    path.write_bytes(
+        writer.finish(model.card.name, {INPUT_NAME: image}, outputs, card_metadata(model))
+    )
+
+
+def card_metadata(model: Model) -> dict[str, bytes]:
+    """The model's card, as files hold it."""
+    return {CARD_KEY: model.card.portable().to_json().encode()}
 
 
 def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -108,41 +112,24 @@ def _count(length: int) -> int:
     return length
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """Places vectors where vector instructions can read them without a copy."""
+class TFLiteBuilder:
+    """The five operations, added to a graph."""
 
-    def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
-        return super().StartVector(size, count, max(alignment, _ALIGNMENT))
-
-
-class _Tensor(NamedTuple):
-    number: int
-    shape: Shape
-
-
-class _Writer:
-    """Emits operators and, at the end, the file around them."""
-
-    def __init__(self, model: Model) -> None:
-        self._flat = _AlignedBuilder(0)
-        self._card = model.card
+    def __init__(self, writer: GraphWriter, model: Model) -> None:
+        self._writer = writer
         self._arrays = to_arrays(model, _LAYOUT)
-        self._buffers = [self._table("Buffer")]  # by convention the first one is empty
-        self._tensors: list[int] = []
-        self._operators: list[int] = []
-        self._codes: dict[int, int] = {}
 
-    def pool(self, x: _Tensor, name: str) -> _Tensor:
-        y = self.tensor(name, pooled(x.shape))
+    def pool(self, x: GraphTensor, name: str) -> GraphTensor:
+        y = self._writer.tensor(name, pooled(x.shape))
         window = {"StrideH": 2, "StrideW": 2, "FilterHeight": 2, "FilterWidth": 2}
-        options = self._table("Pool2DOptions", Padding=tflite.Padding.SAME, **window)
-        self._operator("MAX_POOL_2D", [x], y, "Pool2DOptions", options)
+        options = self._writer.table("Pool2DOptions", Padding=tflite.Padding.SAME, **window)
+        self._writer.operator("MAX_POOL_2D", [x], [y], "Pool2DOptions", options)
         return y
 
-    def convolve(self, x: _Tensor, layer: Convolution) -> _Tensor:
-        y = self.tensor(layer.name, convolved(x.shape, layer))
+    def convolve(self, x: GraphTensor, layer: Convolution) -> GraphTensor:
+        y = self._writer.tensor(layer.name, convolved(x.shape, layer))
         activation = tflite.ActivationFunctionType
-        options = self._table(
+        options = self._writer.table(
             "Conv2DOptions",
             Padding=tflite.Padding.SAME if layer.padding else tflite.Padding.VALID,
             StrideH=1,
@@ -150,134 +137,25 @@ class _Writer:
             FusedActivationFunction=activation.RELU if layer.relu else activation.NONE,
         )
         names = [f"{layer.name}/{parameter}" for parameter in (KERNEL, BIAS)]
-        constants = [self._constant(name, self._arrays[name]) for name in names]
-        self._operator("CONV_2D", [x, *constants], y, "Conv2DOptions", options)
+        constants = [self._writer.constant(name, self._arrays[name]) for name in names]
+        self._writer.operator("CONV_2D", [x, *constants], [y], "Conv2DOptions", options)
         return y
 
-    def flatten(self, x: _Tensor, columns: int, name: str) -> _Tensor:
-        y = self.tensor(name, flattened(x.shape, columns))
-        shape = np.array([-1, *y.shape[1:]], np.int32)
-        constant = self._constant(f"{name}/shape", shape)
-        options = self._table("ReshapeOptions", NewShape=self._flat.CreateNumpyVector(shape))
-        self._operator("RESHAPE", [x, constant], y, "ReshapeOptions", options)
+    def flatten(self, x: GraphTensor, columns: int, name: str) -> GraphTensor:
+        y = self._writer.tensor(name, flattened(x.shape, columns))
+        shape = (-1, *y.shape[1:])
+        constant = self._writer.constant(f"{name}/shape", np.array(shape, np.int32))
+        options = self._writer.table("ReshapeOptions", NewShape=self._writer.integers(shape))
+        self._writer.operator("RESHAPE", [x, constant], [y], "ReshapeOptions", options)
         return y
 
-    def sigmoid(self, x: _Tensor, name: str) -> _Tensor:
-        y = self.tensor(name, x.shape)
-        self._operator("LOGISTIC", [x], y)
+    def sigmoid(self, x: GraphTensor, name: str) -> GraphTensor:
+        y = self._writer.tensor(name, x.shape)
+        self._writer.operator("LOGISTIC", [x], [y])
         return y
 
-    def concatenate(self, parts: Sequence[_Tensor], name: str) -> _Tensor:
-        y = self.tensor(name, concatenated([part.shape for part in parts]))
-        options = self._table("ConcatenationOptions", Axis=_AXIS_ROWS)
-        self._operator("CONCATENATION", list(parts), y, "ConcatenationOptions", options)
+    def concatenate(self, parts: Sequence[GraphTensor], name: str) -> GraphTensor:
+        y = self._writer.tensor(name, concatenated([part.shape for part in parts]))
+        options = self._writer.table("ConcatenationOptions", Axis=_AXIS_ROWS)
+        self._writer.operator("CONCATENATION", list(parts), [y], "ConcatenationOptions", options)
         return y
-
-    def tensor(
-        self,
-        name: str,
-        shape: Shape,
-        kind: int = tflite.TensorType.FLOAT32,
-        buffer: int = 0,
-    ) -> _Tensor:
-        """Declare a tensor; those without a buffer have a first axis of any length."""
-        flat = self._flat
-        fields = {
-            "Name": flat.CreateString(name),
-            "Shape": self._integers(shape),
-            "Type": kind,
-            "Buffer": buffer,
-        }
-        if not buffer:
-            fields["ShapeSignature"] = self._integers((-1, *shape[1:]))
-        self._tensors.append(self._table("Tensor", **fields))
-        return _Tensor(len(self._tensors) - 1, shape)
-
-    def finish(self, image: _Tensor, outputs: Sequence[_Tensor]) -> bytes:
-        """The whole file."""
-        results = dict(zip((LOC_NAME, SCORES_NAME), outputs, strict=True))
-        card = self._buffer(np.frombuffer(self._card.portable().to_json().encode(), np.uint8))
-        fields = {
-            "Version": _VERSION,
-            "Description": self._flat.CreateString("facemask_zoo"),
-            "Metadata": self._tables([self._named("Metadata", CARD_KEY, Buffer=card)]),
-            "SignatureDefs": self._tables([self._signature({INPUT_NAME: image}, results)]),
-            "Subgraphs": self._tables([self._graph(image, outputs)]),
-            "OperatorCodes": self._tables([self._code(kind) for kind in self._codes]),
-            "Buffers": self._tables(self._buffers),
-        }
-        self._flat.Finish(self._table("Model", **fields), TFLITE_IDENTIFIER)
-        return bytes(self._flat.Output())
-
-    def _graph(self, image: _Tensor, outputs: Sequence[_Tensor]) -> int:
-        return self._named(
-            "SubGraph",
-            self._card.name,
-            Inputs=self._integers([image.number]),
-            Outputs=self._integers([output.number for output in outputs]),
-            Tensors=self._tables(self._tensors),
-            Operators=self._tables(self._operators),
-        )
-
-    def _signature(self, inputs: dict[str, _Tensor], outputs: dict[str, _Tensor]) -> int:
-        maps = [
-            self._tables(
-                [
-                    self._named("TensorMap", name, TensorIndex=part.number)
-                    for name, part in side.items()
-                ]
-            )
-            for side in (inputs, outputs)
-        ]
-        key = self._flat.CreateString(_SIGNATURE)
-        return self._table("SignatureDef", Inputs=maps[0], Outputs=maps[1], SignatureKey=key)
-
-    def _operator(
-        self,
-        kind: str,
-        inputs: Sequence[_Tensor],
-        output: _Tensor,
-        options_type: str = "NONE",
-        options: int = 0,
-    ) -> None:
-        code = self._codes.setdefault(getattr(tflite.BuiltinOperator, kind), len(self._codes))
-        fields = {
-            "OpcodeIndex": code,
-            "Inputs": self._integers([part.number for part in inputs]),
-            "Outputs": self._integers([output.number]),
-            "BuiltinOptionsType": getattr(tflite.BuiltinOptions, options_type),
-        }
-        if options:
-            fields["BuiltinOptions"] = options
-        self._operators.append(self._table("Operator", **fields))
-
-    def _code(self, kind: int) -> int:
-        return self._table("OperatorCode", DeprecatedBuiltinCode=kind, BuiltinCode=kind, Version=1)
-
-    def _constant(self, name: str, values: NDArray[Any]) -> _Tensor:
-        kind = tflite.TensorType.INT32 if values.dtype == np.int32 else tflite.TensorType.FLOAT32
-        buffer = self._buffer(values.reshape(-1).view(np.uint8))
-        return self.tensor(name, values.shape, kind, buffer)
-
-    def _buffer(self, data: NDArray[np.uint8]) -> int:
-        self._buffers.append(self._table("Buffer", Data=self._flat.CreateNumpyVector(data)))
-        return len(self._buffers) - 1
-
-    def _integers(self, values: Sequence[int]) -> int:
-        return int(self._flat.CreateNumpyVector(np.array(values, np.int32)))
-
-    def _tables(self, offsets: Sequence[int]) -> int:
-        self._flat.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self._flat.PrependUOffsetTRelative(offset)
-        return int(self._flat.EndVector())
-
-    def _named(self, kind: str, name: str, **fields: int) -> int:
-        return self._table(kind, Name=self._flat.CreateString(name), **fields)
-
-    def _table(self, kind: str, **fields: int) -> int:
-        """A table of the schema; fields that are vectors or strings are offsets made before."""
-        getattr(tflite, f"{kind}Start")(self._flat)
-        for name, value in fields.items():
-            getattr(tflite, f"{kind}Add{name}")(self._flat, value)
-        return int(getattr(tflite, f"{kind}End")(self._flat))

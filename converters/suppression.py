@@ -1,0 +1,17 @@
+"""What the formats that hold decoding and suppression have in common."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.ssd import Network, anchors
+
+IOU = 0.4
+"""Overlap above which a weaker box is dropped, unless the user says otherwise."""
+
+
+def anchor_centres(network: Network) -> NDArray[np.float64]:
+    """Anchors (A, 4) as normalised centre x, centre y, width, height."""
+    low, high = np.split(anchors(network), 2, axis=1)
+    return np.concatenate([(low + high) / 2, high - low], axis=1)

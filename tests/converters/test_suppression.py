@@ -1,0 +1,98 @@
+"""Files that give boxes: the same faces as the package finds with the plain network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, seeded_batch, seeded_model
+
+from facemask_zoo import converters
+from facemask_zoo.converters import tflite_nms
+from facemask_zoo.converters.suppression import IOU
+from facemask_zoo.images import load_image
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import postprocess, preprocess, reference
+
+UNIT = (1, 1)
+
+
+def expected_faces(model: Model, batch):
+    loc, scores = reference.forward(model.card.network, model.tensors, batch)
+    conf = model.card.conf
+    return [
+        postprocess(*pair, model.card.network, UNIT, conf=conf, iou=IOU)
+        for pair in zip(loc, scores, strict=True)
+    ]
+
+
+def onnx_faces(path, batch):
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    boxes, scores, class_ids, pictures = session.run(
+        ["boxes", "scores", "class_ids", "pictures"], {"data": batch}
+    )
+    chosen = (pictures == index for index in range(len(batch)))
+    return [(boxes[rows], scores[rows], class_ids[rows]) for rows in chosen]
+
+
+def tflite_faces(path, batch):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+    run = interpreter.get_signature_runner()
+    found = []
+    for picture in batch:
+        outputs = run(data=picture.transpose(1, 2, 0)[None])
+        rows = slice(int(outputs["count"][0]))
+        boxes = np.clip(outputs["boxes"][0, rows], 0, 1)
+        found.append((boxes, outputs["scores"][0, rows], outputs["class_ids"][0, rows]))
+    return found
+
+
+RUNNERS = {"onnx_nms": onnx_faces, "tflite_nms": tflite_faces}
+
+
+def assert_same_faces(found, expected) -> None:
+    assert [len(faces[1]) for faces in found] == [len(faces[1]) for faces in expected]
+    for (boxes, scores, class_ids), golden in zip(found, expected, strict=True):
+        np.testing.assert_allclose(boxes, golden[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(scores, golden[1], rtol=0, atol=1e-5)
+        np.testing.assert_array_equal(class_ids, golden[2])
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_faces_of_a_seeded_network(kind, tmp_path):
+    """Three classes, and thousands of boxes over the threshold before suppression."""
+    model = seeded_model(NETWORKS["small"], seed=61)
+    path = tmp_path / "model"
+    converters.write(model, path, kind)
+    batch = seeded_batch(model.card.network, 3)
+    expected = expected_faces(model, batch)
+    found = RUNNERS[kind](path, batch)
+    most = tflite_nms.MAX_FACES if kind == "tflite_nms" else len(expected[0][1])
+    assert len(found) == len(expected) == 3
+    for (boxes, scores, _), (golden_boxes, golden_scores, _) in zip(found, expected, strict=True):
+        count = min(most, len(golden_scores), 10)
+        assert count == 10
+        np.testing.assert_allclose(scores[:count], golden_scores[:count], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(boxes[:count], golden_boxes[:count], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_the_weights_can_still_be_read(kind, tmp_path):
+    model = seeded_model(NETWORKS["small"], seed=62)
+    converters.write(model, tmp_path / "model", kind)
+    read = converters.read(tmp_path / "model")
+    assert read.card == model.card.portable()
+    assert read.digest == model.digest
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_faces_in_photographs(kind, shared, tmp_path):
+    model = converters.read(shared / "aizoo" / "face_mask_detection.pth").without_dust()
+    converters.write(model, tmp_path / "model", kind)
+    folder = shared / "data" / "two_stage" / "images"
+    names = ["demo2.jpg", "web_demo.jpg"]
+    paths = [*(shared / "aizoo" / name for name in names), *sorted(folder.iterdir())[:10]]
+    batch = np.stack([preprocess(load_image(path), 260) for path in paths])
+    expected = expected_faces(model, batch)
+    assert sum(len(faces[1]) for faces in expected) > 10
+    assert_same_faces(RUNNERS[kind](tmp_path / "model", batch), expected)
