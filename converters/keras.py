@@ -16,7 +16,6 @@ from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
 from facemask_zoo.converters.hdf5 import open_hdf5, read_array
 from facemask_zoo.converters.keras_config import (
-    MAX_TEXT_BYTES,
     LayerConfig,
     epsilons,
     input_size,
@@ -33,7 +32,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import MAX_FILE_BYTES, read_bytes
+from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.model import Model
@@ -163,6 +162,7 @@ def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
 
 def _arrays(layers: list[LayerConfig], file: Any) -> Iterator[tuple[str, Array]]:
     """Variables by layer."""
+    budget = Budget()
     configs = {str(layer.get("name")): layer for layer in layers}
     names = ((str(layer.get("name")), layer["class_name"]) for layer in layers)
     for name, group in _weight_groups(names):
@@ -170,4 +170,4 @@ def _arrays(layers: list[LayerConfig], file: Any) -> Iterator[tuple[str, Array]]
         _, parameters = _VARIABLES[layer["class_name"]]
         for index, parameter in enumerate(parameters):
             if parameter != BIAS or layer.get("use_bias", True):
-                yield f"{name}/{parameter}", read_array(file, f"{group}/{index}")
+                yield f"{name}/{parameter}", read_array(file, f"{group}/{index}", budget)

@@ -11,8 +11,6 @@ import numpy as np
 from facemask_zoo.converters.keras_layers import EPSILON, Array
 from facemask_zoo.errors import WeightsError
 
-MAX_TEXT_BYTES = 16 * 1024 * 1024
-
 LayerConfig = dict[str, Any]
 
 

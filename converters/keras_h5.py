@@ -16,9 +16,8 @@ import h5py
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.converters.hdf5 import find, open_hdf5, read_array
+from facemask_zoo.converters.hdf5 import find, open_hdf5, read_array, read_names, read_text
 from facemask_zoo.converters.keras_config import (
-    MAX_TEXT_BYTES,
     LayerConfig,
     epsilons,
     input_size,
@@ -42,7 +41,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
@@ -53,7 +52,7 @@ _LAYOUT = "HWIO"
 _ARCHITECTURE, _WEIGHTS = "model_config", "model_weights"
 _LAYER_NAMES, _WEIGHT_NAMES = "layer_names", "weight_names"
 _WEIGHTED = ("Conv2D", "BatchNormalization")
-_MAX_NAMES = 4096
+_MAX_ARRAYS = 4096
 
 
 def read(path: Path) -> Model:
@@ -66,12 +65,13 @@ def read(path: Path) -> Model:
         WeightsError: The file is damaged, or holds other layers.
     """
     with open_hdf5(read_bytes(path)) as file:
-        arrays = dict(_arrays(find(file, _WEIGHTS) if _WEIGHTS in file else file))
-        card_text = file.attrs.get(CARD_KEY)
-        layers = _architecture(file.attrs.get(_ARCHITECTURE), path.with_suffix(".json"))
+        whole = file.get(_WEIGHTS, getlink=True) is not None
+        arrays = dict(_arrays(find(file, _WEIGHTS) if whole else file))
+        card_text = read_text(file, CARD_KEY)
+        layers = _architecture(read_text(file, _ARCHITECTURE), path.with_suffix(".json"))
     tensors = from_layers(group_by_layer({**arrays, **dict(epsilons(layers))}), _LAYOUT)
     if card_text is not None:
-        return Model(ModelCard.from_json(str(card_text)), tensors)
+        return Model(ModelCard.from_json(card_text), tensors)
     return Model(card_from_tensors(tensors, path.stem, input_size(layers)), tensors)
 
 
@@ -139,20 +139,21 @@ def _write_weights(group: Any, names: Sequence[str], parameters: Layers) -> None
 
 
 def _arrays(group: Any) -> Iterator[tuple[str, Array]]:
-    for layer in _names(group, _LAYER_NAMES):
-        for name in _names(find(group, layer), _WEIGHT_NAMES):
-            parameter = name.rpartition("/")[2].partition(":")[0]
-            yield f"{layer}/{parameter}", read_array(group, f"{layer}/{name}")
+    budget = Budget()
+    for count, (layer, name) in enumerate(_weight_names(group)):
+        if count == _MAX_ARRAYS:
+            raise WeightsError(f"The file lists more than {_MAX_ARRAYS} weights.")
+        parameter = name.rpartition("/")[2].partition(":")[0]
+        yield f"{layer}/{parameter}", read_array(group, f"{layer}/{name}", budget)
 
 
-def _names(group: Any, key: str) -> list[str]:
-    names = np.asarray(group.attrs[key]).reshape(-1)
-    if len(names) > _MAX_NAMES:
-        raise WeightsError(f"{key}: {len(names)} names are more than {_MAX_NAMES}.")
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+def _weight_names(group: Any) -> Iterator[tuple[str, str]]:
+    for layer in read_names(group, _LAYER_NAMES):
+        for name in read_names(find(group, layer), _WEIGHT_NAMES):
+            yield layer, name
 
 
-def _architecture(embedded: Any, companion: Path) -> list[LayerConfig]:
+def _architecture(embedded: str | None, companion: Path) -> list[LayerConfig]:
     """The layers as the file or, failing that, its companion describes them."""
     if embedded is not None:
         return layer_configs(parse_object(embedded, _ARCHITECTURE))

@@ -45,8 +45,8 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
-    except OSError as error:
-        raise WeightsError(f"Cannot read {path}: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
+        raise WeightsError(f"Cannot read {path}: {error}.") from error
     if len(data) > limit:
         raise WeightsError(f"{path} is larger than the {limit} bytes that weights may have.")
     return data

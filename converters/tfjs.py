@@ -12,7 +12,6 @@ import numpy as np
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.keras_config import (
-    MAX_TEXT_BYTES,
     LayerConfig,
     epsilons,
     input_size,
@@ -32,7 +31,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import MAX_FILE_BYTES, read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
@@ -110,9 +109,10 @@ def _layer_configs(description: dict[str, Any]) -> list[LayerConfig]:
 
 
 def _arrays(description: dict[str, Any], folder: Path) -> Iterator[tuple[str, Array]]:
+    budget = Budget()
     try:
         for group in description["weightsManifest"]:
-            data = b"".join(_shards(group["paths"], folder))
+            data = b"".join(_shards(group["paths"], folder, budget))
             position = 0
             for weight in group["weights"]:
                 values = _array(weight, data, position)
@@ -124,13 +124,12 @@ def _arrays(description: dict[str, Any], folder: Path) -> Iterator[tuple[str, Ar
         raise WeightsError(f"The list of weights is malformed: {error!r}.") from error
 
 
-def _shards(paths: Any, folder: Path) -> Iterator[bytes]:
-    left = MAX_FILE_BYTES
+def _shards(paths: Any, folder: Path, budget: Budget) -> Iterator[bytes]:
     for name in paths:
         if name != PurePosixPath(name).name or (folder / name).is_symlink():
             raise WeightsError(f"Weights lie beside the description, but this names {name!r}.")
-        data = read_bytes(folder / name, left)
-        left -= len(data)
+        data = read_bytes(folder / name)
+        budget.spend(len(data))
         yield data
 
 

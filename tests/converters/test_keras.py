@@ -221,9 +221,9 @@ def test_a_dataset_stored_in_another_file_is_refused(written, tmp_path):
 def test_a_dataset_that_claims_terabytes_is_refused(written, tmp_path):
     file = io.BytesIO()
     with h5py.File(file, "w") as root:
-        root.create_dataset("layers/conv2d/vars/0", (1 << 20, 1 << 20), "<f4", chunks=(1, 1))
+        root.create_dataset("layers/conv2d/vars/0", (1 << 20, 1 << 20), "<f4")
     rewrite(written, tmp_path / "hostile.keras", model_weights_h5=file.getvalue())
-    with pytest.raises(WeightsError, match="too large"):
+    with pytest.raises(WeightsError, match="take over"):
         converters.read(tmp_path / "hostile.keras")
 
 
