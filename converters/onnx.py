@@ -12,6 +12,7 @@ from onnx import helper, numpy_helper
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.protobuf_schema import check_counts
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
@@ -37,8 +38,10 @@ def read(path: Path) -> Model:
     Raises:
         WeightsError: The file is damaged, keeps data elsewhere, or holds other layers.
     """
+    data = read_bytes(path)
+    check_counts(onnx.ModelProto, data)
     try:
-        proto = onnx.load_model_from_string(read_bytes(path))
+        proto = onnx.load_model_from_string(data)
         tensors = {
             tensor.name: _array(tensor)
             for tensor in proto.graph.initializer
@@ -134,6 +137,9 @@ def _outputs(network: Network) -> list[onnx.ValueInfoProto]:
 def _array(tensor: onnx.TensorProto) -> NDArray[np.float32]:
     if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise WeightsError(f"Tensor {tensor.name!r} lies outside the file, which is not read.")
+    if tensor.float_data:  # onnx would make a Python object of every number
+        values = np.fromiter(tensor.float_data, np.float32, len(tensor.float_data))
+        return values.reshape(tuple(tensor.dims))
     return np.asarray(numpy_helper.to_array(tensor))
 
 

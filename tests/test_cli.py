@@ -22,6 +22,7 @@ SCRIPTS = {
     "caffe_infer.py": "opencv",
     "opencv_dnn_infer.py": "opencv",
     "onnx_infer.py": "onnx",
+    "paddle_infer.py": "paddle",
 }
 AIZOO_ROW = [0, 0.9071, 222, 49, 327, 198]
 

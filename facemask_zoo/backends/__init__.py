@@ -126,6 +126,11 @@ FRAMEWORKS: dict[str, Framework] = {
         ),
         Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",), ("keras",)),
         Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",), ("mxnet",)),
+        Framework(
+            "openvino", "OpenVINO", "OpenVINOBackend", "openvino", ("openvino",), ("openvino",)
+        ),
+        Framework("paddle", "Paddle", "PaddleBackend", "paddle", ("paddlepaddle",), ("paddle",)),
+        Framework("ncnn", "ncnn", "NcnnBackend", "ncnn", ("ncnn",), ("ncnn",)),
     )
 }
 """Fastest first on a CPU, as measured; ``framework="auto"`` takes the first that is installed."""
