@@ -39,7 +39,7 @@ def build(name: str, folder: Path) -> ModelCard:
 
     Args:
         name: Name of the model; ``<folder>/<name>.json`` is its card and
-            ``<folder>/<name>/<name>.safetensors`` holds its tensors.
+            ``<folder>/<name>/safetensors/<name>.safetensors`` holds its tensors.
         folder: Where cards lie.
 
     Returns:
@@ -50,7 +50,7 @@ def build(name: str, folder: Path) -> ModelCard:
     """
     card_path, target = folder / f"{name}.json", folder / name
     card = ModelCard.from_json(card_path.read_bytes())
-    tensors = converters.read(target / f"{name}.{CANONICAL}").tensors
+    tensors = converters.read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
     model = Model(card, tensors).without_dust()
     with atomic_path(target) as temporary:
         temporary.mkdir()
@@ -67,15 +67,14 @@ def native_formats() -> list[str]:
 
 
 def _write(model: Model, name: str, folder: Path) -> tuple[File, ...]:
-    """Write one format; the file that names the model comes first."""
+    """Write one format into a folder of its own; the file that names the model comes first."""
     row = converters.find_format(name)
-    before = set(folder.iterdir())
-    main_file = folder / f"{model.card.name}{row.suffix}"
+    main_file = folder / name / f"{model.card.name}{row.suffix}"
     converters.write(model, main_file, name)
-    parts = sorted(set(folder.iterdir()) - before, key=lambda part: (part != main_file, part.name))
+    parts = sorted(main_file.parent.iterdir(), key=lambda part: (part != main_file, part.name))
     log.info("%s: %s", row.title, ", ".join(part.name for part in parts))
     return tuple(
-        File(f"{model.card.name}/{part.name}", sha256_of(part), part.stat().st_size)
+        File(f"{model.card.name}/{name}/{part.name}", sha256_of(part), part.stat().st_size)
         for part in parts
     )
 

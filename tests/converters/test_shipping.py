@@ -11,15 +11,19 @@ from facemask_zoo import Detector, cards, converters, list_frameworks, store
 from facemask_zoo.converters import shipping
 
 SHIPPED = [name for name in cards.list_models() if cards.load_card(name).files]
-# Archives with the time of writing in them; their tensors are compared instead.
-NOT_REPRODUCIBLE = ("keras",)
+# Keras stores the time of writing, OpenVINO names from a counter of its own.
+NOT_REPRODUCIBLE = (".keras", ".xml")
+
+
+def reproducible(files):
+    return [file for file in files if not file.name.endswith(NOT_REPRODUCIBLE)]
 
 
 @pytest.fixture
 def folder(tmp_path):
     model = seeded_model(SMALL, 4)
-    (tmp_path / "seeded").mkdir()
-    converters.write(model, tmp_path / "seeded" / "seeded.safetensors", "safetensors")
+    canonical = tmp_path / "seeded" / "safetensors" / "seeded.safetensors"
+    converters.write(model, canonical, "safetensors")
     (tmp_path / "seeded.json").write_text(model.card.to_json())
     return tmp_path
 
@@ -38,9 +42,8 @@ def test_every_framework_finds_its_file_without_converting(folder, monkeypatch, 
 
 def test_rebuilding_gives_the_same_files(folder):
     first, second = (shipping.build("seeded", folder) for _ in range(2))
-    for name in first.files:
-        if name not in NOT_REPRODUCIBLE:
-            assert first.files[name] == second.files[name]
+    for name, files in first.files.items():
+        assert reproducible(files) == reproducible(second.files[name])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -48,7 +51,8 @@ def test_shipped_files_hold_the_tensors_of_the_card(name):
     card = cards.load_card(name)
     for kind in card.files:
         path = store.Weights(card).native([kind])
-        assert converters.read(path).digest == card.tensors_sha256, kind
+        if converters.find_format(kind).reads:
+            assert converters.read(path).digest == card.tensors_sha256, kind
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -56,5 +60,5 @@ def test_shipped_files_are_rebuilt_bit_for_bit(name, tmp_path):
     card = cards.load_card(name)
     model = dataclasses.replace(store.open_weights(name).model(), card=card)
     for kind, files in card.files.items():
-        if kind not in NOT_REPRODUCIBLE:
-            assert shipping._write(model, kind, tmp_path) == files
+        made = shipping._write(model, kind, tmp_path)
+        assert reproducible(made) == reproducible(files)
