@@ -1,113 +1,116 @@
-"""Arrays out of HDF5 files from strangers: nothing outside the file, nothing over its size."""
+"""Arrays and strings out of HDF5 files from strangers, read in a process that may crash."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import dataclasses
+import json
 import math
-import re
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.converters.limits import Budget
+from facemask_zoo.converters.limits import MAX_FILE_BYTES
 from facemask_zoo.errors import WeightsError
 
-# Where HDF5 keeps strings of variable length. Any number of references may share one.
-_HEAP = re.compile(rb"GCOL.{4}(.{8})", re.DOTALL)
-_MAX_HEAP_BYTES = 512 * 1024
-_MAX_NAMES = 512
+_PROGRAM = Path(__file__).with_name("hdf5_process.py")
+_TIMEOUT_SECONDS = 60
 
 
-@contextlib.contextmanager
-def open_hdf5(data: bytes) -> Iterator[Any]:
-    """The root group of a file in memory.
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """A group or a dataset.
+
+    Attributes:
+        children: What a group holds; links that lead out of the file are left out.
+        attributes: Strings and lists of strings that are attached to a group.
+        values: The numbers of a dataset.
+        problem: Why a dataset was not read.
+    """
+
+    children: Mapping[str, Node] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, str | list[str]] = dataclasses.field(default_factory=dict)
+    values: NDArray[np.float32] | None = None
+    problem: str = "expected a dataset"
+
+    def find(self, path: str) -> Node:
+        """The node at a path.
+
+        Args:
+            path: Names from here, joined by ``/``.
+
+        Raises:
+            WeightsError: There is none.
+        """
+        node = self
+        for name in path.split("/"):
+            if name not in node.children:
+                raise WeightsError(f"The file holds no dataset or group {path!r}.")
+            node = node.children[name]
+        return node
+
+    def array(self, path: str) -> NDArray[np.float32]:
+        """The float32 dataset at a path; see :meth:`find`.
+
+        Raises:
+            WeightsError: There is none, it is of another type, too large, or not in the file.
+        """
+        node = self.find(path)
+        if node.values is None:
+            raise WeightsError(f"{path}: {node.problem}.")
+        return node.values
+
+    def names(self, key: str) -> list[str]:
+        """An attribute that is a list of strings.
+
+        Raises:
+            WeightsError: There is none, or it is something else.
+        """
+        names = self.attributes.get(key)
+        if not isinstance(names, list):
+            raise WeightsError(f"The file holds no list {key!r}.")
+        return names
+
+    def text(self, key: str) -> str | None:
+        """An attribute that is one string; None if there is no such attribute."""
+        text = self.attributes.get(key)
+        return text if isinstance(text, str) else None
+
+
+def read_hdf5(data: bytes) -> Node:
+    """The root group of a file.
 
     Raises:
-        WeightsError: The bytes are no HDF5 file, or something in the block failed to read it.
+        WeightsError: The bytes are no whole HDF5 file, or hold absurdly much.
     """
-    if any(int.from_bytes(size[1], "little") > _MAX_HEAP_BYTES for size in _HEAP.finditer(data)):
-        raise WeightsError("The HDF5 file holds longer strings than weights need.")
+    command = [sys.executable, "-P", str(_PROGRAM), str(MAX_FILE_BYTES)]
     try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            yield file
-    except WeightsError:
-        raise
-    except Exception as error:  # h5py raises many unrelated types on damaged files
-        raise WeightsError(f"Not a whole HDF5 file: {error!r}") from error
+        done = subprocess.run(
+            command, input=data, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise WeightsError(f"The HDF5 file could not be read: {error}.") from error
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise WeightsError(f"Not a whole HDF5 file: {reason[-1] if reason else 'HDF5 crashed'}.")
+    length = int.from_bytes(done.stdout[:8], "little")
+    blocks = memoryview(done.stdout)[8 + length :]
+    return _node(json.loads(done.stdout[8 : 8 + length]), blocks)[0]
 
 
-def find(root: Any, path: str) -> Any:
-    """A group or dataset that the file itself holds; links to elsewhere are not followed.
-
-    Args:
-        root: A group.
-        path: Names from there, joined by ``/``.
-
-    Raises:
-        WeightsError: There is none.
-    """
-    node = root
-    for name in path.split("/"):
-        if not isinstance(node, h5py.Group) or not isinstance(
-            node.get(name, getlink=True), h5py.HardLink
-        ):
-            raise WeightsError(f"The file holds no dataset or group {path!r}.")
-        node = node[name]
-    return node
-
-
-def read_array(root: Any, path: str, budget: Budget) -> NDArray[np.float32]:
-    """A float32 dataset; see :func:`find`.
-
-    Args:
-        root: A group.
-        path: Names from there, joined by ``/``.
-        budget: What the tensors of the file may still take.
-
-    Raises:
-        WeightsError: There is none, it is of another type, too large, or not plainly in the file.
-    """
-    node = find(root, path)
-    if not isinstance(node, h5py.Dataset) or node.dtype != np.dtype("<f4"):
-        raise WeightsError(f"{path}: expected a float32 dataset.")
-    # Chunks may be packed, and HDF5 unpacks them to whatever they hold; Keras writes none.
-    if node.id.get_create_plist().get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT):
-        raise WeightsError(f"{path}: expected numbers in one piece, neither packed nor virtual.")
-    if node.external:
-        raise WeightsError(f"{path}: the numbers lie outside the file.")
-    budget.spend(node.nbytes)
-    return np.asarray(node[()])
-
-
-def read_names(node: Any, key: str) -> list[str]:
-    """An attribute that is a list of strings, as Keras writes them.
-
-    Raises:
-        WeightsError: There is none, it is of another type, or too long.
-    """
-    if key not in node.attrs:
-        raise WeightsError(f"The file holds no list {key!r}.")
-    count = math.prod(node.attrs.get_id(key).shape)
-    if count > _MAX_NAMES:
-        raise WeightsError(f"{key}: {count} names are more than {_MAX_NAMES}.")
-    names = np.asarray(node.attrs[key]).reshape(-1)
-    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
-
-
-def read_text(node: Any, key: str) -> str | None:
-    """An attribute that is one string; None if there is no such attribute.
-
-    Raises:
-        WeightsError: It is something else.
-    """
-    if key not in node.attrs:
-        return None
-    stored = node.attrs.get_id(key)
-    if stored.shape != () or h5py.check_string_dtype(stored.dtype) is None:
-        raise WeightsError(f"{key}: expected a string.")
-    text = node.attrs[key]
-    return text.decode() if isinstance(text, bytes) else str(text)
+def _node(description: Mapping[str, Any], blocks: memoryview) -> tuple[Node, memoryview]:
+    """A node, and the numbers of those that follow it."""
+    if "problem" in description:
+        return Node(problem=description["problem"]), blocks
+    if "shape" in description:
+        shape = description["shape"]
+        size = 4 * math.prod(shape)
+        return Node(values=np.frombuffer(blocks[:size], "<f4").reshape(shape)), blocks[size:]
+    children = {}
+    for name, child in description["children"].items():
+        children[name], blocks = _node(child, blocks)
+    return Node(children, description["attributes"]), blocks

@@ -14,7 +14,7 @@ import h5py
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
-from facemask_zoo.converters.hdf5 import open_hdf5, read_array
+from facemask_zoo.converters.hdf5 import Node, read_hdf5
 from facemask_zoo.converters.keras_config import (
     LayerConfig,
     epsilons,
@@ -32,7 +32,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, Budget, read_bytes
+from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.model import Model
@@ -63,8 +63,8 @@ def read(path: Path) -> Model:
     """
     archive = open_archive(read_bytes(path))
     layers = layer_configs(_json(archive, _CONFIG))
-    with open_hdf5(read_member(archive, _WEIGHTS, MAX_FILE_BYTES)) as file:
-        arrays = {**dict(_arrays(layers, file)), **dict(epsilons(layers))}
+    file = read_hdf5(read_member(archive, _WEIGHTS, MAX_FILE_BYTES))
+    arrays = {**dict(_arrays(layers, file)), **dict(epsilons(layers))}
     tensors = from_layers(group_by_layer(arrays), _LAYOUT)
     card = _json(archive, _METADATA).get(CARD_KEY)
     if card is not None:
@@ -160,9 +160,8 @@ def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     return parse_object(read_member(archive, name, MAX_TEXT_BYTES), name)
 
 
-def _arrays(layers: list[LayerConfig], file: Any) -> Iterator[tuple[str, Array]]:
+def _arrays(layers: list[LayerConfig], file: Node) -> Iterator[tuple[str, Array]]:
     """Variables by layer."""
-    budget = Budget()
     configs = {str(layer.get("name")): layer for layer in layers}
     names = ((str(layer.get("name")), layer["class_name"]) for layer in layers)
     for name, group in _weight_groups(names):
@@ -170,4 +169,4 @@ def _arrays(layers: list[LayerConfig], file: Any) -> Iterator[tuple[str, Array]]
         _, parameters = _VARIABLES[layer["class_name"]]
         for index, parameter in enumerate(parameters):
             if parameter != BIAS or layer.get("use_bias", True):
-                yield f"{name}/{parameter}", read_array(file, f"{group}/{index}", budget)
+                yield f"{name}/{parameter}", file.array(f"{group}/{index}")

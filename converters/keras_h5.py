@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.converters.hdf5 import find, open_hdf5, read_array, read_names, read_text
+from facemask_zoo.converters.hdf5 import Node, read_hdf5
 from facemask_zoo.converters.keras_config import (
     LayerConfig,
     epsilons,
@@ -41,7 +41,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
@@ -52,7 +52,6 @@ _LAYOUT = "HWIO"
 _ARCHITECTURE, _WEIGHTS = "model_config", "model_weights"
 _LAYER_NAMES, _WEIGHT_NAMES = "layer_names", "weight_names"
 _WEIGHTED = ("Conv2D", "BatchNormalization")
-_MAX_ARRAYS = 4096
 
 
 def read(path: Path) -> Model:
@@ -64,11 +63,10 @@ def read(path: Path) -> Model:
     Raises:
         WeightsError: The file is damaged, or holds other layers.
     """
-    with open_hdf5(read_bytes(path)) as file:
-        whole = file.get(_WEIGHTS, getlink=True) is not None
-        arrays = dict(_arrays(find(file, _WEIGHTS) if whole else file))
-        card_text = read_text(file, CARD_KEY)
-        layers = _architecture(read_text(file, _ARCHITECTURE), path.with_suffix(".json"))
+    file = read_hdf5(read_bytes(path))
+    arrays = dict(_arrays(file.children.get(_WEIGHTS, file)))
+    card_text = file.text(CARD_KEY)
+    layers = _architecture(file.text(_ARCHITECTURE), path.with_suffix(".json"))
     tensors = from_layers(group_by_layer({**arrays, **dict(epsilons(layers))}), _LAYOUT)
     if card_text is not None:
         return Model(ModelCard.from_json(card_text), tensors)
@@ -138,19 +136,11 @@ def _write_weights(group: Any, names: Sequence[str], parameters: Layers) -> None
             place[name] = np.ascontiguousarray(values, np.float32)
 
 
-def _arrays(group: Any) -> Iterator[tuple[str, Array]]:
-    budget = Budget()
-    for count, (layer, name) in enumerate(_weight_names(group)):
-        if count == _MAX_ARRAYS:
-            raise WeightsError(f"The file lists more than {_MAX_ARRAYS} weights.")
-        parameter = name.rpartition("/")[2].partition(":")[0]
-        yield f"{layer}/{parameter}", read_array(group, f"{layer}/{name}", budget)
-
-
-def _weight_names(group: Any) -> Iterator[tuple[str, str]]:
-    for layer in read_names(group, _LAYER_NAMES):
-        for name in read_names(find(group, layer), _WEIGHT_NAMES):
-            yield layer, name
+def _arrays(group: Node) -> Iterator[tuple[str, Array]]:
+    for layer in group.names(_LAYER_NAMES):
+        for name in group.find(layer).names(_WEIGHT_NAMES):
+            parameter = name.rpartition("/")[2].partition(":")[0]
+            yield f"{layer}/{parameter}", group.array(f"{layer}/{name}")
 
 
 def _architecture(embedded: str | None, companion: Path) -> list[LayerConfig]:

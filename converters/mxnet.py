@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.signatures import MXNET_LIST_MAGIC
@@ -164,7 +164,7 @@ class _Reader:
 
 def _embedded_card(path: Path) -> ModelCard | None:
     try:
-        nodes = json.loads(read_bytes(path))["nodes"]
+        nodes = json.loads(read_bytes(path, MAX_TEXT_BYTES))["nodes"]
         attributes = [node["attrs"] for node in nodes if "attrs" in node]
         texts = [group[_CARD_ATTRIBUTE] for group in attributes if _CARD_ATTRIBUTE in group]
     except (ValueError, KeyError, TypeError, RecursionError) as error:

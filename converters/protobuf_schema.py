@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
+from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, message, message_factory
 
 from facemask_zoo.errors import WeightsError
 
@@ -24,6 +24,15 @@ _FIXED_BYTES = {1: 8, 5: 4}
 _MAX_MESSAGES = 200_000
 _MAX_FIELDS = 4_000_000
 _SCALARS = dict(_Field.Type.items())
+
+_INTEGERS = (
+    descriptor.FieldDescriptor.CPPTYPE_INT32,
+    descriptor.FieldDescriptor.CPPTYPE_INT64,
+    descriptor.FieldDescriptor.CPPTYPE_UINT32,
+    descriptor.FieldDescriptor.CPPTYPE_UINT64,
+    descriptor.FieldDescriptor.CPPTYPE_BOOL,
+    descriptor.FieldDescriptor.CPPTYPE_ENUM,
+)
 
 
 def declare(package: str, text: str) -> dict[str, Any]:
@@ -83,28 +92,30 @@ def check_counts(kind: Any, data: bytes) -> None:
 
     Args:
         kind: Class of the message.
-        data: Its bytes; damage is left to protobuf to find.
+        data: Its bytes.
 
     Raises:
-        WeightsError: No network needs as many messages and fields.
+        WeightsError: No network needs as many messages and fields, or the last one is cut off.
     """
     messages, fields = _MAX_MESSAGES, _MAX_FIELDS
     spans = [(0, len(data), kind.DESCRIPTOR)]
     try:
         while spans:
-            offset, end, descriptor = spans.pop()
+            offset, end, kind_of = spans.pop()
             while offset < end:
                 number, inner, offset = _skip_field(data, offset)
-                field = descriptor.fields_by_number.get(number)
+                field = kind_of.fields_by_number.get(number)
                 if inner is not None and field is not None:
                     messages -= 1
                     if field.message_type is not None:
                         spans.append((inner, min(offset, end), field.message_type))
+                    elif field.cpp_type in _INTEGERS:  # packed: a byte may become eight
+                        fields -= offset - inner
                 fields -= 1
                 if messages < 0 or fields < 0:
                     raise WeightsError(f"A {kind.__name__} of that many parts holds no weights.")
-    except IndexError:
-        return
+    except IndexError as error:
+        raise WeightsError(f"Not a whole {kind.__name__} message.") from error
 
 
 def _skip_field(data: bytes, offset: int) -> tuple[int, int | None, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from facemask_zoo.cards import ModelCard, load_card
+from facemask_zoo.cards import MAX_NAME_LENGTH, ModelCard, load_card
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Tensors
 from facemask_zoo.ssd import Level, Network
+from facemask_zoo.ssd.network import MAX_CLASSES
 
 _TEMPLATE = "aizoo-260"
 
@@ -30,6 +31,9 @@ def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None
     )
     levels = tuple(_level(tensors, index, level) for index, level in enumerate(template.levels))
     columns = _outputs(tensors, "cls_0_conv") // levels[0].anchors_per_cell
+    if columns > MAX_CLASSES:
+        raise WeightsError(f"The weights claim {columns} classes.")
+    name = "".join(letter if letter.isprintable() else "_" for letter in name)[:MAX_NAME_LENGTH]
     network = Network(
         input_size=input_size or template.input_size,
         classes=class_labels(columns),

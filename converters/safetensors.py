@@ -10,7 +10,7 @@ import safetensors
 import safetensors.numpy
 
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
@@ -26,10 +26,12 @@ def read(path: Path) -> Model:
     """
     data = read_bytes(path)
     try:
+        card_text = _metadata(data).get(CARD_KEY)
         tensors = safetensors.numpy.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+    except WeightsError:
+        raise
+    except Exception as error:  # safetensors raises many unrelated types on damaged files
         raise WeightsError(f"{path}: not a whole safetensors file: {error}") from error
-    card_text = _metadata(data).get(CARD_KEY)
     card = ModelCard.from_json(card_text) if card_text else card_from_tensors(tensors, path.stem)
     return Model(card, tensors)
 
@@ -46,5 +48,7 @@ def write(model: Model, path: Path) -> None:
 
 def _metadata(data: bytes) -> dict[str, str]:
     length = int.from_bytes(data[:8], "little")
+    if length > MAX_TEXT_BYTES:
+        raise WeightsError(f"The header claims {length} bytes; weights need {MAX_TEXT_BYTES}.")
     found = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     return {str(key): str(value) for key, value in found.items()}

@@ -263,7 +263,7 @@ def _array(name: str, tensor: Any, budget: int) -> NDArray[np.float32]:
     try:
         if stored is not None:
             return stored.reshape(sizes)
-        values = np.array(tensor.float_val, np.float32)
+        values = np.fromiter(tensor.float_val, np.float32, len(tensor.float_val))
         if not len(values) <= count <= budget:
             raise WeightsError(f"{name}: {len(values)} values cannot fill the shape {sizes}.")
         return np.pad(values, (0, count - len(values)), mode="edge").reshape(sizes)

@@ -31,6 +31,7 @@ from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolut
 _LAYOUT = "OHWI"
 _AXIS_ROWS = 1
 _MAX_ENTRIES = 4096
+_MAX_NAME_BYTES = 1024
 # TOCO, TensorFlow's first converter, names a fused bias so.
 _TOCO_BIAS = "convolution_bias"
 
@@ -46,7 +47,7 @@ def read(path: Path) -> Model:
         file = tflite.Model.GetRootAs(data, 0)
         graph = file.Subgraphs(0)
         layers = group_by_layer(dict(_parameters(file, graph)))
-        card_text = _metadata(file).get(CARD_KEY)
+        card_text = _card_text(file)
         input_size = int(graph.Tensors(graph.Inputs(0)).Shape(1))
     except (
         struct.error,
@@ -87,7 +88,7 @@ def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32
     """Names and values of the float constants, as views of the file."""
     for index in range(_count(graph.TensorsLength())):
         tensor = graph.Tensors(index)
-        name = tensor.Name().decode().replace(_TOCO_BIAS, BIAS)
+        name = _name(tensor).replace(_TOCO_BIAS, BIAS)
         if not name.endswith((f"/{KERNEL}", f"/{BIAS}")):
             continue
         if tensor.Type() != tflite.TensorType.FLOAT32:
@@ -97,13 +98,20 @@ def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32
         yield name, values.view("<f4").reshape(shape)
 
 
-def _metadata(file: Any) -> dict[str, bytes]:
-    entries = [file.Metadata(index) for index in range(_count(file.MetadataLength()))]
-    return {
-        entry.Name().decode(): file.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
-        for entry in entries
-        if entry.Name() == CARD_KEY.encode()
-    }
+def _card_text(file: Any) -> bytes | None:
+    for index in range(_count(file.MetadataLength())):
+        entry = file.Metadata(index)
+        if _name(entry) == CARD_KEY:
+            return bytes(file.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    return None
+
+
+def _name(table: Any) -> str:
+    """Name of a tensor or another table; any number of them may share a long one."""
+    name = table.Name()
+    if len(name) > _MAX_NAME_BYTES:
+        raise WeightsError(f"A name in the file has {len(name)} bytes.")
+    return str(name, "utf-8")
 
 
 def _count(length: int) -> int:

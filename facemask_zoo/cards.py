@@ -15,6 +15,9 @@ from facemask_zoo.ssd import Network
 
 DEFAULT_MODEL = "zoo-260"
 
+_MAX_JSON = 1024 * 1024
+MAX_NAME_LENGTH = 200
+
 
 @dataclasses.dataclass(frozen=True)
 class File:
@@ -90,9 +93,11 @@ class ModelCard:
                 kind: tuple(File(**file) for file in files)
                 for kind, files in fields.get("files", {}).items()
             }
-            return cls(**fields)
+            card = cls(**fields)
+            _check_texts(card)
         except (FaceMaskZooError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise WeightsError(f"Not a model card: {error}.") from error
+        return card
 
     @classmethod
     def from_json(cls, text: str | bytes) -> ModelCard:
@@ -101,6 +106,8 @@ class ModelCard:
         Raises:
             WeightsError: The text is not JSON, or not a card.
         """
+        if not isinstance(text, str | bytes) or len(text) > _MAX_JSON:
+            raise WeightsError(f"Not a model card: expected a text of up to {_MAX_JSON} bytes.")
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -116,6 +123,17 @@ class ModelCard:
     def portable(self) -> ModelCard:
         """The card to embed in a file: without the places where this project keeps its copies."""
         return dataclasses.replace(self, tensors_sha256="", source=None, files={}, details={})
+
+
+def _check_texts(card: ModelCard) -> None:
+    texts = (card.name, card.summary, card.license, card.tensors_sha256)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(card.details, Mapping):
+        raise WeightsError("expected texts, but got other values")
+    if not 0 < len(card.name) <= MAX_NAME_LENGTH or not card.name.isprintable():
+        what = f"a name of up to {MAX_NAME_LENGTH} letters"
+        raise WeightsError(f"expected {what}, but got {card.name!r:.100}")
+    if not isinstance(card.conf, int | float) or not 0 <= card.conf <= 1:
+        raise WeightsError(f"conf: expected a number from 0 to 1, but got {card.conf!r}")
 
 
 def list_models() -> list[str]:

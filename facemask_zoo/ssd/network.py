@@ -21,6 +21,11 @@ BOX_COORDINATES = 4
 _MAX_CHANNELS = 4096
 _MAX_INPUT_SIZE = 4096
 _MAX_STAGES = 64
+MAX_CLASSES = 4096
+_MAX_NUMBER = 1e6
+# Numbers per picture: what a description may make a framework take, half a gigabyte and less.
+_MAX_ACTIVATIONS = 1 << 27
+_MAX_OUTPUTS = 1 << 24
 
 Tensor = TypeVar("Tensor")
 
@@ -179,13 +184,7 @@ class Network:
     @property
     def multiply_adds(self) -> int:
         """Multiply-accumulate operations of all convolutions for one picture."""
-        sizes = dict(zip((layer.name for layer in self.backbone), self.stage_sizes, strict=True))
-        for index, size in enumerate(self.level_sizes):
-            for branch in ("loc", "cls"):
-                sizes.update({layer.name: size for layer in self.head(index, branch)})
-        return sum(
-            sizes[layer.name] ** 2 * math.prod(layer.weight_shape) for layer in self.convolutions
-        )
+        return sum(size**2 * math.prod(layer.weight_shape) for layer, size in _layer_sizes(self))
 
     def with_input_size(self, input_size: int) -> Network:
         """The same layers for another input size."""
@@ -304,6 +303,14 @@ class _Collector:
         return None
 
 
+def _layer_sizes(network: Network) -> Iterator[tuple[Convolution, int]]:
+    """Every convolution and the height (= width) of its output, in cells."""
+    yield from zip(network.backbone, network.stage_sizes, strict=True)
+    for index, size in enumerate(network.level_sizes):
+        for branch in ("loc", "cls"):
+            yield from ((layer, size) for layer in network.head(index, branch))
+
+
 def _level_from_dict(values: Mapping[str, Any]) -> Level:
     fields = dict(values)
     fields["sizes"] = tuple(fields["sizes"])
@@ -315,11 +322,14 @@ def _check_network(network: Network) -> None:
     _check_integer("input_size", network.input_size, 8, _MAX_INPUT_SIZE)
     if not network.classes or not all(isinstance(label, str) for label in network.classes):
         raise InvalidArgumentError(f"classes: expected labels, but got {network.classes!r}.")
+    _check_integer("number of classes", len(network.classes), 1, MAX_CLASSES)
     _check_integer("number of stages", len(network.stages), 1, _MAX_STAGES)
     _check_integer("number of levels", len(network.levels), 1, _MAX_STAGES)
     for stage in network.stages:
         _check_integer("stage filters", stage.filters, 1, _MAX_CHANNELS)
         _check_integer("stage padding", stage.padding, 0, 1)
+        if not isinstance(stage.pool, bool):
+            raise InvalidArgumentError(f"stage pool: expected a bool, but got {stage.pool!r}.")
     if network.stages[0].pool:
         raise InvalidArgumentError("The first stage must not pool: it sees the picture.")
     for level in network.levels:
@@ -332,6 +342,10 @@ def _check_network(network: Network) -> None:
             f"An input of {network.input_size} pixels is too small for "
             f"{len(network.stages)} stages: their sizes would be {network.stage_sizes}."
         )
+    outputs = network.anchor_count * (BOX_COORDINATES + len(network.classes))
+    _check_integer("size of the outputs", outputs, 1, _MAX_OUTPUTS)
+    features = max(layer.outputs * size**2 for layer, size in _layer_sizes(network))
+    _check_integer("size of the largest feature map", features, 1, _MAX_ACTIVATIONS)
 
 
 def _check_level(level: Level, stages: int) -> None:
@@ -350,6 +364,6 @@ def _check_integer(what: str, value: object, low: int, high: int) -> None:
 
 
 def _check_numbers(what: str, values: Sequence[object]) -> None:
-    good = all(isinstance(v, int | float) and math.isfinite(v) and v > 0 for v in values)
+    good = all(isinstance(v, int | float) and 0 < v < _MAX_NUMBER for v in values)
     if not values or not good:
         raise InvalidArgumentError(f"{what}: expected positive numbers, but got {values!r}.")

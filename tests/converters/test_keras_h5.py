@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import subprocess
 import sys
@@ -111,10 +112,8 @@ def test_weights_without_an_architecture_are_known_by_their_layers(tmp_path):
 
 def test_an_architecture_of_any_length_fits(tmp_path):
     """Attributes of HDF5's first layout end at 64 kilobytes."""
-    network = NETWORKS["full"]
-    long = Model(
-        seeded_model(network, 53, name="n" * 100_000).card, seeded_model(network, 53).tensors
-    )
+    model = seeded_model(NETWORKS["full"], 53)
+    long = Model(dataclasses.replace(model.card, summary="n" * 100_000), model.tensors)
     converters.write(long, tmp_path / "long.h5", "keras_h5")
     assert_same(converters.read(tmp_path / "long.h5"), long)
 
