@@ -74,10 +74,10 @@ def test_the_format_is_recognised_or_refused(tmp_path):
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
 def test_the_data_at_hand_is_sound():
-    val = check(read(SHARED / "detection" / "val.json"))
+    val = check(read(SHARED / "detection" / "val.json"), decode=False)
     assert val.problems == ()
     assert val.faces == {"mask": 583, "no_mask": 335, "incorrect": 40, "ignored": 0}
     assert len(val.dataset.from_sources(["jolignier1750", "chienyld678"])) == 171
-    two_stage = check(read(SHARED / "two_stage"))
+    two_stage = check(read(SHARED / "two_stage"), decode=False)
     assert two_stage.problems == ()
     assert (len(two_stage.dataset), two_stage.dataset.face_count) == (151, 301)

@@ -1,0 +1,189 @@
+import argparse
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemask_zoo import converters
+from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.cards import load_card
+from facemask_zoo.datasets import check, read
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import (
+    DatasetError,
+    FrameworkNotInstalledError,
+    InvalidArgumentError,
+    UnknownNameError,
+)
+from facemask_zoo.evaluation import command, evaluate, extras, write_report
+from facemask_zoo.evaluation.table import render
+from facemask_zoo.model import Model
+
+SHARED = Path(__file__).parents[3] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A small network with random weights that finds a few things in noise, as a file."""
+    card = load_card("aizoo-260")
+    stages = tuple(dataclasses.replace(stage, filters=8) for stage in card.network.stages)
+    levels = tuple(
+        dataclasses.replace(level, loc_filters=8, cls_filters=8) for level in card.network.levels
+    )
+    network = dataclasses.replace(card.network, stages=stages, levels=levels, input_size=132)
+    random = np.random.default_rng(0)
+    tensors = {
+        name: random.normal(0, 0.25, shape).astype(np.float32)
+        for name, shape in network.tensor_shapes.items()
+    }
+    for name in tensors:
+        if name.startswith("cls") and name.endswith("_conv.bias"):
+            tensors[name] -= 2
+    card = dataclasses.replace(card.portable(), name="<b>toy</b>", network=network)
+    path = tmp_path_factory.mktemp("weights") / "toy.onnx"
+    converters.write(Model(card, tensors), path, "onnx")
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Three pictures of noise, with faces, one to be ignored, and one that is missing."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    (folder / "images").mkdir(parents=True)
+    rows = ["class,x,y,w,h,image"]
+    for number in range(3):
+        name = f"{number}<i>.png"
+        pixels = random.integers(0, 255, (120, 160, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / name)
+        rows += [f"masked,10,10,30,40,{name}", f"not_masked,60,20,50,60,{name}"]
+    (folder / "faces.csv").write_text("\n".join([*rows, "masked,1,1,9,9,gone.png"]))
+    return folder
+
+
+def call(*words):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in words]))
+
+
+def test_json_lines_and_the_files_of_a_report(tmp_path, weights, data, capsys):
+    out = tmp_path / "report"
+    assert (
+        call("--data", data, "--model", weights, "--framework", "onnx", "--json", "--report", out)
+        == 0
+    )
+    (line,) = capsys.readouterr().out.splitlines()
+    result = json.loads(line)
+    assert result["pictures"] == 3
+    assert result["faces"] == {"mask": 3, "no_mask": 3, "incorrect": 0}
+    assert result["framework"] == "onnx"
+    assert result["average_precision"]["mask"]["32-96"]["faces"] == 3
+    assert sorted(path.name for path in out.iterdir()) == [
+        "precision_recall.csv",
+        "precision_recall.png",
+        "report.html",
+        "results.json",
+        "thresholds.csv",
+    ]
+    stored = json.loads((out / "results.json").read_text())
+    assert stored["runs"] == [result]
+    assert stored["check"]["counts"] == {"missing picture": 1}
+    with Image.open(out / "precision_recall.png") as image:
+        image.load()
+    rows = list(csv.DictReader((out / "thresholds.csv").open()))
+    assert len(rows) == 2 * 19
+    assert {"label", "threshold", "precision", "recall", "f1"} <= set(rows[0])
+    points = list(csv.reader((out / "precision_recall.csv").open()))
+    assert points[0] == ["model", "framework", "label", "score", "precision", "recall"]
+
+
+def test_the_page_stands_alone_and_escapes_text(tmp_path, weights, data):
+    report = check(read(data))
+    run = evaluate(Detector.load(weights, framework="onnx"), report.dataset, conf=0.1)
+    write_report(tmp_path / "out", [run], report)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "&lt;i&gt;.png" in page
+    assert "<i>" not in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert page.count("data:image/jpeg;base64,") >= 3
+    assert "Missed" in page
+
+
+def test_the_table_and_the_protocol_of_dataroots(tmp_path, weights, data, capsys):
+    out = tmp_path / "report"
+    words = ["--data", data, "--model", weights, "--protocol", "dataroots", "--conf", "0.6"]
+    assert call(*words, "--framework", "onnx", "--report", out) == 0
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["model", "framework", "conf"]
+    assert "0.6" in line
+    assert {"roc.csv", "roc.png", "report.html", "results.json"} == {p.name for p in out.iterdir()}
+    (result,) = json.loads((out / "results.json").read_text())["runs"]
+    assert (
+        result["masked"]["correct"] + result["masked"]["wrong"] + result["masked"]["undetected"]
+        == 3
+    )
+
+
+def test_two_frameworks_give_the_same_figures(weights, data, capsys):
+    names = [name for name in ("onnx", "tflite", "pytorch") if FRAMEWORKS[name].installed][:2]
+    if len(names) < 2:
+        pytest.skip("needs two frameworks")
+    call("--data", data, "--model", weights, "--framework", *names, "--json")
+    first, *others = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [other["framework"] for other in others] == names[1:]
+    for other in others:
+        for label, slices in first["average_precision"].items():
+            for size, average in slices.items():
+                assert other["average_precision"][label][size] == pytest.approx(average, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "text"),
+    [
+        (["--sources", "nowhere"], DatasetError, "nowhere"),
+        (["--limit", "0"], InvalidArgumentError, "at least 1"),
+        (["--label", "chin"], InvalidArgumentError, "NAME=LABEL"),
+        (["--label", "masked=bare"], UnknownNameError, "bare"),
+        (["--framework", "onyx"], UnknownNameError, "onnx"),
+        (["--images", "/nowhere"], DatasetError, "nowhere"),
+        (["--iou", "2"], InvalidArgumentError, "iou"),
+        (["--conf", "-1"], InvalidArgumentError, "conf"),
+    ],
+)
+def test_wrong_options_are_explained(weights, data, words, error, text):
+    with pytest.raises(error, match=text):
+        call("--data", data, "--model", weights, *words)
+
+
+def test_data_without_usable_faces_is_refused(data, weights):
+    (data / "faces.csv").write_text("class,x,y,w,h,image\nhand,1,1,2,2,0<i>.png\n")
+    with pytest.raises(DatasetError, match="1 x unknown category"):
+        call("--data", data, "--model", weights)
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(FrameworkNotInstalledError, match=r"facemask-zoo\[evaluation\]"):
+        extras.require("a_package_that_is_not_there.part")
+
+
+def test_table():
+    text = render([{"a": 0.12345, "b": None}, {"a": "x", "c": 3}])
+    assert text.splitlines() == ["a      b  c", "0.123  -  -", "x      -  3"]
+
+
+@needs_shared
+@pytest.mark.shared
+def test_photographs(monkeypatch, capsys):
+    monkeypatch.setenv("FACEMASK_ZOO_MIRROR", str(SHARED / "aizoo"))
+    two_stage = SHARED / "data" / "two_stage"
+    words = ["--model", "aizoo-260", "--framework", "onnx", "--threads", 1, "--limit", 20]
+    call("--data", two_stage, "--protocol", "dataroots", "--json", *words)
+    result = json.loads(capsys.readouterr().out)
+    assert result["masked"] == {"correct": 13, "wrong": 1, "undetected": 8}
