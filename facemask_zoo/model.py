@@ -26,7 +26,7 @@ class Model:
     Attributes:
         card: Describes the network.
         tensors: ``<layer>.weight`` (out, in, 3, 3) and ``<layer>.bias`` (out,), float32, with batch
-            normalisation folded in.
+            normalisation folded in; kept in the network's order.
 
     Raises:
         WeightsError: A tensor is missing, superfluous, of another shape or type, or not finite.
@@ -37,8 +37,11 @@ class Model:
 
     def __post_init__(self) -> None:
         _check_names(self.card, self.tensors)
-        for name, shape in self.card.network.tensor_shapes.items():
+        shapes = self.card.network.tensor_shapes
+        for name, shape in shapes.items():
             _check_tensor(name, self.tensors[name], shape)
+        # In the network's order, so that writers give the same bytes wherever tensors came from.
+        object.__setattr__(self, "tensors", {name: self.tensors[name] for name in shapes})
 
     @property
     def digest(self) -> str:
