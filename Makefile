@@ -16,7 +16,7 @@ ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
 
-.PHONY: demo test lint format parity standalone lock goldens clean help
+.PHONY: demo test lint format parity convert-matrix standalone lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make lint     style and types alone"
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
+	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make lock     write the versions in the environment to constraints.txt"
 	@echo "make goldens  rebuild the golden tensors of the tests"
@@ -48,6 +49,11 @@ format: $(VENV)/.all
 
 parity: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.parity --write README.md
+
+# AIZOO's own format is read from the published file.
+convert-matrix: $(VENV)/.all
+	$(BIN)/facemask-zoo weights download $(DEMO_MODEL)
+	$(BIN)/python -m facemask_zoo.benchmarks.convert_matrix --write docs/conversions.md
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --model $(DEMO_MODEL)

@@ -1,0 +1,192 @@
+"""Every format into every other, each file really written, read back and run.
+
+One model is written in every format that can be read; each of these files is then converted into
+every format that can be written, as ``facemask-zoo convert`` does it. Each target format has a
+process of its own, so that frameworks do not meet.
+
+Usage: python -m facemask_zoo.benchmarks.convert_matrix [--model NAME] [--write docs/conversions.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from facemask_zoo import converters
+from facemask_zoo.benchmarks import environment, markdown
+from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
+from facemask_zoo.converters import FORMATS, Format
+from facemask_zoo.converters.conversion import Report
+from facemask_zoo.errors import FaceMaskZooError
+from facemask_zoo.store import open_weights
+
+log = logging.getLogger(__name__)
+
+SECTION = "matrix"
+PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
+_LEGEND = (
+    f"{PROVEN} written, read back where there is a reader, and run by a framework with the "
+    f"reference's outputs; {WRITTEN} written and read back or checked by its writer, but no "
+    f"framework here runs it; {FAILED} failed; {ABSENT} the source is not at hand."
+)
+
+
+def main() -> int:
+    """Fill the matrix, print it and, if asked, write it into a file; 1 if a cell failed."""
+    args = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    if args.worker:
+        cells = convert_all(args.folder, FORMATS[args.worker], args.picture)
+        sys.stdout.write(json.dumps(cells) + "\n")
+        return 0
+    start = time.perf_counter()
+    cells = fill(args.model, args.picture)
+    text = report(cells, args.model, time.perf_counter() - start)
+    sys.stdout.write(text + "\n")
+    if args.write:
+        markdown.replace_section(args.write, SECTION, text)
+    failures = [cell for row in cells.values() for cell in row.values() if cell["problem"]]
+    for cell in failures:
+        log.error("%s", cell["problem"])
+    return 1 if failures else 0
+
+
+def fill(model: str, picture: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Outcomes by target format, then by source format; sources not at hand are left out."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sources(model, folder)
+        return {
+            row.name: _in_process(folder, row, picture) for row in FORMATS.values() if row.writes
+        }
+
+
+def write_sources(model: str, folder: Path) -> None:
+    """The model in every format that is read and written; a published file for the others."""
+    source = open_weights(model).model()
+    for row in FORMATS.values():
+        if not row.reads:
+            continue
+        if row.writes:
+            converters.write(source, folder / row.name / f"model{row.suffix}", row.name)
+        elif published := _published(row):
+            (folder / row.name).mkdir()
+            (folder / row.name / f"model{row.suffix}").symlink_to(published.resolve())
+
+
+def convert_all(folder: Path, target: Format, picture: Path) -> dict[str, dict[str, Any]]:
+    """Convert every source into one format, in this process."""
+    cells = {}
+    digests = {}
+    for row in FORMATS.values():
+        source = folder / row.name / f"model{row.suffix}"
+        if not source.exists():
+            continue
+        log.info("%s -> %s", row.name, target.name)
+        path = folder / "out" / f"{row.name}-to-{target.name}{target.suffix}"
+        cells[row.name] = cell = _convert(source, path, target, picture)
+        if row.writes:  # these hold the same model, so that they must give the same tensors
+            digests[row.name] = cell["tensors"]
+    if len(set(digests.values())) > 1:
+        raise RuntimeError(f"The sources gave {target.name} different tensors: {digests}")
+    return cells
+
+
+def report(cells: dict[str, dict[str, dict[str, Any]]], model: str, seconds: float) -> str:
+    """The matrix in Markdown, what each target was run on, and where all this was measured."""
+    sources = [row.name for row in FORMATS.values() if row.reads]
+    rows = [
+        (f"`{source}`", *(_mark(cells[target].get(source)) for target in cells))
+        for source in sources
+    ]
+    header = ("from \\ to", *(f"`{target}`" for target in cells))
+    count = sum(len(row) for row in cells.values())
+    foot = (
+        f"{count} conversions of {model} in {seconds:.0f} s. {environment.sentence()}. "
+        "Made by `make convert-matrix`."
+    )
+    return "\n\n".join([markdown.table(header, rows), _LEGEND, _targets(cells), foot])
+
+
+def _targets(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
+    header = ("Format", "", "Run by", "Largest difference: boxes", "Scores", "Bytes")
+    rows = []
+    for name, row in cells.items():
+        good = [cell for cell in row.values() if not cell["problem"]]
+        runners = sorted({runner for cell in good for runner in cell["runners"]})
+        run = [cell for cell in good if cell["runners"]]
+        rows.append(
+            (
+                f"`{name}`",
+                FORMATS[name].title,
+                ", ".join(runners) or "-",
+                f"{max(cell['loc'] for cell in run):.1e}" if run else "-",
+                f"{max(cell['scores'] for cell in run):.1e}" if run else "-",
+                f"{row['safetensors'].get('bytes', 0):,}",
+            )
+        )
+    return markdown.table(header, rows)
+
+
+def _mark(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ABSENT
+    if cell["problem"]:
+        return FAILED
+    return PROVEN if cell["runners"] else WRITTEN
+
+
+def _convert(source: Path, path: Path, target: Format, picture: Path) -> dict[str, Any]:
+    try:
+        result: Report = converters.convert(source, path, target.name, pictures=[picture])
+    except FaceMaskZooError as error:
+        return {"problem": f"{source} -> {target.name}: {error}", "tensors": None}
+    proof = result.proof
+    return {
+        "problem": "",
+        "tensors": result.tensors_sha256,
+        "runners": [f"{run.framework} {run.version}" for run in proof.runs if run.differences],
+        "loc": proof.loc,
+        "scores": proof.scores,
+        "bytes": sum(file.size for file in proof.files),
+    }
+
+
+def _published(row: Format) -> Path | None:
+    """A file of the zoo's models in a format that is only read, if one is at hand."""
+    for name in list_models():
+        source, weights = load_card(name).source, open_weights(name)
+        if source and source.name.endswith(row.suffix) and weights.cached():
+            return weights.fetch()
+    return None
+
+
+def _in_process(folder: Path, row: Format, picture: Path) -> dict[str, dict[str, Any]]:
+    words = ["--worker", row.name, "--folder", str(folder), "--picture", str(picture)]
+    command = [sys.executable, "-m", "facemask_zoo.benchmarks.convert_matrix", *words]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if result.returncode:
+        raise RuntimeError(f"Converting to {row.name} ended with status {result.returncode}.")
+    cells: dict[str, dict[str, Any]] = json.loads(result.stdout.splitlines()[-1])
+    return cells
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Convert every format into every other.")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/demo.jpg"))
+    parser.add_argument("--write", type=Path, help="file with a section to replace")
+    parser.add_argument("--worker", choices=list(FORMATS), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
