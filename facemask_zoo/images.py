@@ -28,6 +28,11 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _PILLOW_LIMIT = threading.Lock()
 
+# Pictures are converted piece by piece: Pillow's own copies would take five times the result.
+_STRIP_ROWS = 256
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
+_MAX_TILE_PIXELS = 1 << 24
+
 
 def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """Read a picture as it is meant to be seen.
@@ -48,7 +53,8 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     if isinstance(source, np.ndarray):
         return _check_array(source, max_pixels)
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the PIL image", max_pixels)
+        _check_size(source.size, "the PIL image", max_pixels)
+        return _to_rgb(ImageOps.exif_transpose(source), "the PIL image")
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), f"a picture of {len(source)} bytes", max_pixels)
     if not isinstance(source, str | os.PathLike):
@@ -97,7 +103,10 @@ def _check_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
 def _decode(file: Any, what: str, max_pixels: int) -> NDArray[np.uint8]:
     try:
         with _pillow_limit(max_pixels), Image.open(file, formats=_FORMATS) as image:
-            return _to_rgb(image, what, max_pixels)
+            _check_size(image.size, what, max_pixels)
+            _check_tiles(image, what)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image, what)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -108,19 +117,35 @@ def _decode(file: Any, what: str, max_pixels: int) -> NDArray[np.uint8]:
         ) from error
 
 
-def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> NDArray[np.uint8]:
-    _check_size(image.size, what, max_pixels)
-    image = ImageOps.exif_transpose(image)
-    if image.mode in _SIXTEEN_BIT_MODES:
-        values = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255)
-        return np.repeat(values.astype(np.uint8)[:, :, None], 3, axis=2)
+def _to_rgb(image: Image.Image, what: str) -> NDArray[np.uint8]:
     if image.mode == "F":
         raise ImageError(f"{what} holds floating-point pixels of unknown range.")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGBA", layer.size, "white")
-        image.alpha_composite(layer)
-    return np.array(image.convert("RGB"))
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, _STRIP_ROWS):
+        bottom = min(top + _STRIP_ROWS, height)
+        pixels[top:bottom] = _strip_to_rgb(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
+    """(H, W, 3), or (H, W, 1) where all channels are the same."""
+    if strip.mode in _SIXTEEN_BIT_MODES:
+        values = np.clip(np.asarray(strip, dtype=np.int64) >> 8, 0, 255)
+        return values.astype(np.uint8)[:, :, None]
+    if strip.has_transparency_data:
+        layer = strip.convert("RGBA")
+        strip = Image.new("RGBA", layer.size, "white")
+        strip.alpha_composite(layer)
+    return np.asarray(strip.convert("RGB"))
+
+
+def _check_tiles(image: Image.Image, what: str) -> None:
+    """Refuse a TIFF whose tiles are far larger than the picture: they are unpacked whole."""
+    tags = getattr(image, "tag_v2", {})
+    width, height = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    if width * height > max(_MAX_TILE_PIXELS, image.width * image.height):
+        raise ImageError(f"{what} is made of tiles of {width} x {height} pixels.")
 
 
 def _check_size(size: tuple[int, int], what: str, max_pixels: int) -> None:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,7 @@ pooch.get_logger().setLevel(logging.WARNING)
 
 _MANIFEST = "manifest.json"
 _TIMEOUT_SECONDS = 30
+_MAX_STEM = 60
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,9 @@ class Weights:
     def native(self, formats: Iterable[str]) -> Path:
         """A verified file in one of `formats`.
 
-        A file that ships (or the user's own) is taken as it is; otherwise the first format is
-        written once and kept in the cache folder.
+        A file that ships is taken as it is; otherwise the first format is written once and kept in
+        the cache folder. So it is for a user's own file, even if the framework could load it: what
+        the framework sees is made of checked tensors, and no framework parses a stranger's bytes.
 
         Args:
             formats: Names of ``converters.FORMATS``, the preferred one first.
@@ -61,12 +64,8 @@ class Weights:
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         formats = tuple(formats)
-        if self.path is not None:
-            if converters.format_of(self.path).name in formats:
-                return self.path
-            return _converted(self.model(), formats[0])
         for name in formats:
-            if name in self.card.files:
+            if self.path is None and name in self.card.files:
                 return _shipped(self.card.files[name])
         return _converted(self.model(), formats[0])
 
@@ -226,7 +225,7 @@ def _converted(model: Model, name: str) -> Path:
     row = converters.find_format(name)
     identity = f"{model.digest}{model.card.portable().to_json()}{name}{__version__}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    stem = Path(model.card.name).name
+    stem = re.sub(r"[^\w.-]", "_", model.card.name)[:_MAX_STEM]
     folder = cache_folder() / "converted" / f"{stem}-{name}-{key}"
     if not _is_intact(folder):
         log.info("Writing %s as %s to %s", model.card.name, row.title, folder)
