@@ -12,6 +12,8 @@ from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _LOG_ERRORS = 3
+# A graph may name other files, by default in the current folder. Below a file there are none.
+_EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class OnnxBackend(Backend):
@@ -31,6 +33,7 @@ class OnnxBackend(Backend):
     def _load(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _LOG_ERRORS
+        options.add_session_config_entry(_EXTERNAL_DATA_FOLDER, str(path.resolve()))
         if self.options.threads:
             options.intra_op_num_threads = self.options.threads
         index = self.options.device_index

@@ -1,0 +1,143 @@
+"""Small, intact files of every readable kind, to be damaged or fed to a fuzzer."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from seeded import FULL, seeded_model
+
+from facemask_zoo import converters
+from facemask_zoo.converters.signatures import PTH_MAGIC
+from facemask_zoo.images import load_image
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import Network
+
+WEIGHTS = [name for name, row in converters.FORMATS.items() if row.reads]
+PICTURES = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
+KINDS = [*WEIGHTS, *PICTURES]
+
+_WIDTH = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An intact file, its companions, and what reads it."""
+
+    path: Path
+    read: Callable[[Path], object]
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.path.parent.iterdir() if path.is_file())
+
+
+def make_sample(kind: str, folder: Path) -> Sample:
+    """Write a file of one of the `KINDS` into an empty folder."""
+    if kind in PICTURES:
+        path = folder / f"picture.{kind.lower()}"
+        _picture(kind).save(path, kind)
+        return Sample(path, load_image)
+    row = converters.FORMATS[kind]
+    path = folder / f"weights{row.suffix}"
+    if row.writes:
+        converters.write(narrow_model(), path, kind)
+    else:
+        path.write_bytes(pth_bytes(narrow_model()))
+    return Sample(path, _read_weights)
+
+
+def narrow_model() -> Model:
+    """AIZOO's layers with two channels each: a file of it is mostly structure."""
+    return seeded_model(narrow_network(), seed=1, name="narrow")
+
+
+def narrow_network() -> Network:
+    return dataclasses.replace(
+        FULL,
+        stages=tuple(dataclasses.replace(stage, filters=_WIDTH) for stage in FULL.stages),
+        levels=tuple(
+            dataclasses.replace(level, loc_filters=_WIDTH, cls_filters=_WIDTH)
+            for level in FULL.levels
+        ),
+    )
+
+
+def _read_weights(path: Path) -> str:
+    return converters.read(path).digest  # which touches every number
+
+
+def _picture(kind: str) -> Image.Image:
+    """Noise; with transparency or orientation where the format has them."""
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    return image if kind in ("PNG", "WEBP", "TIFF") else image.convert("RGB")
+
+
+def pth_bytes(model: Model) -> bytes:
+    """A module in PyTorch's old format, pickled operation by operation, without torch.
+
+    Every convolution but the last of a head is followed by a normalisation that changes nothing.
+    """
+    storages: list[np.ndarray] = []
+    modules: dict[str, bytes] = {}
+    for layer in model.card.network.convolutions:
+        weight, bias = (model.tensors[name] for name in (layer.weight_name, layer.bias_name))
+        if not layer.relu:
+            arrays = {"weight": weight, "bias": bias}
+            modules[layer.name] = _module("conv", "Conv2d", arrays, storages)
+            continue
+        modules[layer.name] = _module("conv", "Conv2d", {"weight": weight}, storages)
+        ones = np.ones_like(bias)
+        norm = {"weight": ones, "bias": bias, "running_mean": ones * 0, "running_var": ones}
+        modules[f"{layer.name}_bn"] = _module("batchnorm", "BatchNorm2d", norm, storages)
+    root = _object("MainModel", "KitModel", {"_modules": _dictionary(modules)})
+    heads = [pickle.dumps(value, 2) for value in (PTH_MAGIC, 1001, {"little_endian": True})]
+    keys = pickle.dumps([str(key) for key in range(len(storages))], 2)
+    blocks = [struct.pack("<Q", array.size) + array.tobytes() for array in storages]
+    return b"".join([*heads, b"\x80\x02" + root + b".", keys, *blocks])
+
+
+def _module(
+    family: str, name: str, arrays: Mapping[str, np.ndarray], storages: list[np.ndarray]
+) -> bytes:
+    tensors = {}
+    for key, array in arrays.items():
+        tensors[key] = _tensor(str(len(storages)), array.shape)
+        storages.append(array)
+    state = {"_parameters": _dictionary(tensors), "eps": b"G" + struct.pack(">d", 0.0)}
+    return _object(f"torch.nn.modules.{family}", name, state)
+
+
+def _object(module: str, name: str, state: Mapping[str, bytes]) -> bytes:
+    return f"c{module}\n{name}\n".encode() + b")\x81" + _dictionary(state) + b"b"
+
+
+def _dictionary(values: Mapping[str, bytes]) -> bytes:
+    return b"}(" + b"".join(_plain(key) + value for key, value in values.items()) + b"u"
+
+
+def _tensor(key: str, shape: tuple[int, ...]) -> bytes:
+    strides = tuple(int(np.prod(shape[axis + 1 :])) for axis in range(len(shape)))
+    kind = _plain("storage") + b"ctorch\nFloatStorage\n"
+    tail = [_plain(value) for value in (key, "cpu", int(np.prod(shape)), None)]
+    storage = b"(" + kind + b"".join(tail) + b"tQ"
+    window = b"".join(_plain(value) for value in (0, shape, strides, False))
+    hooks = b"ccollections\nOrderedDict\n)R"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + window + hooks + b"tR"
+
+
+def _plain(value: Any) -> bytes:
+    """The operations that push a plain value, without frame, memo and end."""
+    file = io.BytesIO()
+    pickler = pickle._Pickler(file, 2)
+    pickler.memoize = lambda _: None
+    pickler.save(value)
+    return file.getvalue()

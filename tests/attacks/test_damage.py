@@ -1,0 +1,22 @@
+"""Every readable file, damaged in random places; ``make fuzz-files`` tries thousands of each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from attacks.guarded import MEMORY_BYTES, run_module
+from attacks.samples import KINDS
+
+_COUNT = 200
+_SECONDS = 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damage_ends_in_a_result_or_in_our_own_exception(kind):
+    done = run_module("damage", kind, "--count", _COUNT, "--seconds", _SECONDS)
+    assert done.stdout, f"died with {done.returncode} after seed {done.stderr[-2000:]}"
+    report = json.loads(done.stdout)
+    assert report["escaped"] == {}
+    assert report["refused"] > 0
+    assert report["grown_bytes"] < MEMORY_BYTES
