@@ -219,7 +219,7 @@ class Trainer:
         if start and not start.endswith(SUFFIX):
             source = open_weights(start).model()
             model.start_from(source.tensors, source.card.network.classes)
-        model = model.to(self._device, memory_format=torch.channels_last)
+        model.to(self._device, memory_format=torch.channels_last)
         if start and not start.endswith(SUFFIX):
             batches = itertools.islice(iterate(self._batches, 0, 0), _CALIBRATION_BATCHES)
             model.calibrate(self._input(batch).float() for batch in batches)
