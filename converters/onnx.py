@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.protobuf_schema import check_counts
 from facemask_zoo.converters.recognition import card_from_tensors
@@ -59,10 +61,20 @@ def read(path: Path) -> Model:
 
 def write(model: Model, path: Path) -> None:
     """Write a graph with input ``data`` (N, 3, S, S) and the two named outputs."""
+    path.write_bytes(graph_bytes(model))
+
+
+def graph_bytes(model: Model, *, half: bool = False) -> bytes:
+    """The file that :func:`write` writes.
+
+    Args:
+        model: What to write.
+        half: Whether to store and compute in half precision; input and outputs stay single.
+    """
     network = model.card.network
-    builder = OnnxBuilder(model)
-    build(network, INPUT_NAME, builder)
-    path.write_bytes(builder.finish([image_input(network)], _outputs(network)))
+    builder = _HalfBuilder(model) if half else OnnxBuilder(model)
+    build(network, builder.image(), builder)
+    return builder.finish([image_input(network)], _outputs(network))
 
 
 class OnnxBuilder:
@@ -71,7 +83,12 @@ class OnnxBuilder:
     def __init__(self, model: Model) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._model = model
+        self._card = model.card
+        self._tensors: Mapping[str, NDArray[np.floating[Any]]] = model.tensors
+
+    def image(self) -> str:
+        """What the first layer sees."""
+        return INPUT_NAME
 
     def pool(self, x: str, name: str) -> str:
         shape = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
@@ -79,7 +96,7 @@ class OnnxBuilder:
 
     def convolve(self, x: str, layer: Convolution) -> str:
         for name in (layer.weight_name, layer.bias_name):
-            self.constant(name, self._model.tensors[name])
+            self.constant(name, self._tensors[name])
         inputs = [x, layer.weight_name, layer.bias_name]
         y = self.node("Conv", inputs, layer.name, kernel_shape=[3, 3], pads=[layer.padding] * 4)
         return self.node("Relu", [y], f"{layer.name}_activation") if layer.relu else y
@@ -109,15 +126,29 @@ class OnnxBuilder:
         self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
     ) -> bytes:
         """The whole file, with the card."""
-        card = self._model.card
-        graph = helper.make_graph(self.nodes, card.name, inputs, outputs, self.constants)
+        graph = helper.make_graph(self.nodes, self._card.name, inputs, outputs, self.constants)
         proto = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="facemask_zoo"
         )
         proto.ir_version = _IR_VERSION
-        helper.set_model_props(proto, {CARD_KEY: card.portable().to_json()})
+        helper.set_model_props(proto, {CARD_KEY: self._card.portable().to_json()})
         onnx.checker.check_model(proto)
         return bytes(proto.SerializeToString(deterministic=True))
+
+
+class _HalfBuilder(OnnxBuilder):
+    """The same in half precision, between a cast at the start and one at each end."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self._tensors = {name: to_half(values) for name, values in model.tensors.items()}
+
+    def image(self) -> str:
+        return self.node("Cast", [INPUT_NAME], f"{INPUT_NAME}_half", to=onnx.TensorProto.FLOAT16)
+
+    def concatenate(self, parts: Sequence[str], name: str) -> str:
+        y = super().concatenate(parts, f"{name}_half")
+        return self.node("Cast", [y], name, to=onnx.TensorProto.FLOAT)
 
 
 def image_input(network: Network) -> onnx.ValueInfoProto:
@@ -140,7 +171,8 @@ def _array(tensor: onnx.TensorProto) -> NDArray[np.float32]:
     if tensor.float_data:  # onnx would make a Python object of every number
         values = np.fromiter(tensor.float_data, np.float32, len(tensor.float_data))
         return values.reshape(tuple(tensor.dims))
-    return np.asarray(numpy_helper.to_array(tensor))
+    stored = np.asarray(numpy_helper.to_array(tensor))
+    return stored.astype(np.float32) if stored.dtype == np.float16 else stored
 
 
 def _input_size(proto: onnx.ModelProto) -> int | None:

@@ -23,14 +23,15 @@ def write(model: Model, path: Path) -> None:
     The card lies beside the graph, in ``assets.extra``.
     """
     module = tf.Module()
-    module.serve = _function(model)
+    module.serve = serving_function(model)
     with native_stderr_silenced():
         tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
     (path / _EXTRAS).mkdir()
     (path / _EXTRAS / f"{CARD_KEY}.json").write_text(model.card.portable().to_json())
 
 
-def _function(model: Model) -> Any:
+def serving_function(model: Model) -> Any:
+    """A ``tf.function`` of pictures (N, S, S, 3) that gives the two outputs by name."""
     definition = tf.compat.v1.GraphDef.FromString(graph_bytes(model))
     size = model.card.network.input_size
     image = tf.TensorSpec((None, size, size, 3), tf.float32, INPUT_NAME)

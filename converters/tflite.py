@@ -12,6 +12,7 @@ import tflite
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.keras_layers import (
     BIAS,
     KERNEL,
@@ -30,6 +31,7 @@ from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolut
 
 _LAYOUT = "OHWI"
 _AXIS_ROWS = 1
+_FLOATS = {tflite.TensorType.FLOAT32: "<f4", tflite.TensorType.FLOAT16: "<f2"}
 _MAX_ENTRIES = 4096
 _MAX_NAME_BYTES = 1024
 # TOCO, TensorFlow's first converter, names a fused bias so.
@@ -69,14 +71,22 @@ def write(model: Model, path: Path) -> None:
 
     The declared N is 1; ``resize_tensor_input`` makes it any other.
     """
+    path.write_bytes(graph_bytes(model))
+
+
+def graph_bytes(model: Model, *, half: bool = False) -> bytes:
+    """The file that :func:`write` writes.
+
+    Args:
+        model: What to write.
+        half: Whether to store the weights in half precision; they are computed with in single.
+    """
     writer = GraphWriter()
     size = model.card.network.input_size
     image = writer.tensor(INPUT_NAME, (1, size, size, 3))
-    loc, scores = build(model.card.network, image, TFLiteBuilder(writer, model))
+    loc, scores = build(model.card.network, image, TFLiteBuilder(writer, model, half=half))
     outputs = {LOC_NAME: loc, SCORES_NAME: scores}
-    path.write_bytes(
-        writer.finish(model.card.name, {INPUT_NAME: image}, outputs, card_metadata(model))
-    )
+    return writer.finish(model.card.name, {INPUT_NAME: image}, outputs, card_metadata(model))
 
 
 def card_metadata(model: Model) -> dict[str, bytes]:
@@ -85,17 +95,18 @@ def card_metadata(model: Model) -> dict[str, bytes]:
 
 
 def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Names and values of the float constants, as views of the file."""
+    """Names and values of the float constants, as views of the file where they are float32."""
     for index in range(_count(graph.TensorsLength())):
         tensor = graph.Tensors(index)
         name = _name(tensor).replace(_TOCO_BIAS, BIAS)
         if not name.endswith((f"/{KERNEL}", f"/{BIAS}")):
             continue
-        if tensor.Type() != tflite.TensorType.FLOAT32:
-            raise WeightsError(f"{name}: expected float32, but the file is quantised.")
+        if tensor.Type() not in _FLOATS:
+            raise WeightsError(f"{name}: expected floats, but the file is quantised.")
         values = file.Buffers(tensor.Buffer()).DataAsNumpy()
         shape = [tensor.Shape(axis) for axis in range(min(tensor.ShapeLength(), 5))]
-        yield name, values.view("<f4").reshape(shape)
+        stored = values.view(_FLOATS[tensor.Type()]).reshape(shape)
+        yield name, stored.astype(np.float32, copy=False)
 
 
 def _card_text(file: Any) -> bytes | None:
@@ -123,9 +134,10 @@ def _count(length: int) -> int:
 class TFLiteBuilder:
     """The five operations, added to a graph."""
 
-    def __init__(self, writer: GraphWriter, model: Model) -> None:
+    def __init__(self, writer: GraphWriter, model: Model, *, half: bool = False) -> None:
         self._writer = writer
         self._arrays = to_arrays(model, _LAYOUT)
+        self._half = half
 
     def pool(self, x: GraphTensor, name: str) -> GraphTensor:
         y = self._writer.tensor(name, pooled(x.shape))
@@ -145,7 +157,7 @@ class TFLiteBuilder:
             FusedActivationFunction=activation.RELU if layer.relu else activation.NONE,
         )
         names = [f"{layer.name}/{parameter}" for parameter in (KERNEL, BIAS)]
-        constants = [self._writer.constant(name, self._arrays[name]) for name in names]
+        constants = [self._weight(name) for name in names]
         self._writer.operator("CONV_2D", [x, *constants], [y], "Conv2DOptions", options)
         return y
 
@@ -167,3 +179,12 @@ class TFLiteBuilder:
         options = self._writer.table("ConcatenationOptions", Axis=_AXIS_ROWS)
         self._writer.operator("CONCATENATION", list(parts), [y], "ConcatenationOptions", options)
         return y
+
+    def _weight(self, name: str) -> GraphTensor:
+        values = self._arrays[name]
+        if not self._half:
+            return self._writer.constant(name, values)
+        stored = self._writer.constant(name, to_half(values))
+        weight = self._writer.tensor(f"{name}_float32", values.shape, any_batch=False)
+        self._writer.operator("DEQUANTIZE", [stored], [weight])
+        return weight

@@ -15,10 +15,15 @@ from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
 
 _VERSION = 3
 _ALIGNMENT = 16
+_KINDS = {
+    "float32": tflite.TensorType.FLOAT32,
+    "float16": tflite.TensorType.FLOAT16,
+    "int32": tflite.TensorType.INT32,
+}
 _SIGNATURE = "serving_default"
 
 
-class _AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
+class AlignedBuilder(flatbuffers.Builder):  # type: ignore[misc]
     """Places vectors where vector instructions can read them without a copy."""
 
     def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
@@ -36,7 +41,7 @@ class GraphWriter:
     """Collects a graph and gives the file; offsets into the growing file are plain integers."""
 
     def __init__(self) -> None:
-        self._flat = _AlignedBuilder(0)
+        self._flat = AlignedBuilder(0)
         self._buffers = [self.table("Buffer")]  # by convention the first one is empty
         self._tensors: list[int] = []
         self._operators: list[int] = []
@@ -72,8 +77,8 @@ class GraphWriter:
         return GraphTensor(len(self._tensors) - 1, shape)
 
     def constant(self, name: str, values: NDArray[Any]) -> GraphTensor:
-        """A tensor of float32 or int32 values."""
-        kind = tflite.TensorType.INT32 if values.dtype == np.int32 else tflite.TensorType.FLOAT32
+        """A tensor of float32, float16 or int32 values."""
+        kind = _KINDS[values.dtype.name]
         buffer = self._buffer(values.reshape(-1).view(np.uint8))
         return self.tensor(name, values.shape, kind, buffer=buffer)
 

@@ -48,8 +48,15 @@ class TFLiteBackend(Backend):
         self._input = inputs[0]["index"]
         self._batch_size = int(inputs[0]["shape"][0])
         self._resizable = int(inputs[0]["shape_signature"][0]) == _ANY_SIZE
-        outputs = {part["name"]: part["index"] for part in self._interpreter.get_output_details()}
+        outputs = self._named_outputs()
         self._outputs = [outputs[pick_output(outputs, name)] for name in (LOC_NAME, SCORES_NAME)]
+
+    def _named_outputs(self) -> dict[str, int]:
+        """Names in the signature or, in files older than those, of the tensors themselves."""
+        for key in self._interpreter.get_signature_list():
+            ends = self._interpreter.get_signature_runner(key).get_output_details()
+            return {name: part["index"] for name, part in ends.items()}
+        return {part["name"]: part["index"] for part in self._interpreter.get_output_details()}
 
     def _run(self, batch: Batch) -> Outputs:
         images = to_channels_last(batch)

@@ -1,0 +1,85 @@
+"""TFLite with weights in half precision, or in 8-bit integers throughout, for speed and size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
+from facemask_zoo.converters.tflite import card_metadata, graph_bytes
+from facemask_zoo.converters.tflite_writer import AlignedBuilder
+from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.model import Model
+from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
+
+
+def write_half(model: Model, path: Path) -> None:
+    """Write a graph with weights in half precision, half the size, that computes in single.
+
+    Raises:
+        WeightsError: A weight is too large for half precision.
+    """
+    path.write_bytes(graph_bytes(model, half=True))
+
+
+def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
+    """Write a graph of 8-bit weights (per channel) and activations, by TensorFlow's converter.
+
+    Input and outputs stay single precision.
+
+    Args:
+        model: What to write.
+        path: Where.
+        pictures: (N, 3, S, S) RGB, 0..1, as the network will see them; they set the ranges.
+
+    Raises:
+        InvalidArgumentError: There is no picture.
+    """
+    if not len(pictures):
+        raise InvalidArgumentError("8-bit integers need pictures to find their ranges with.")
+    path.write_bytes(_with_card(_convert(model, pictures), model))
+
+
+def _convert(model: Model, pictures: NDArray[np.float32]) -> bytes:
+    tf = import_tensorflow()
+    from facemask_zoo.converters.saved_model import serving_function
+
+    def examples() -> Iterator[list[NDArray[np.float32]]]:
+        for picture in pictures:
+            yield [picture.transpose(1, 2, 0)[None]]
+
+    function = serving_function(model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions(
+        [function.get_concrete_function()], tf.Module()
+    )
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = examples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with native_stderr_silenced():
+        return bytes(converter.convert())
+
+
+def _with_card(data: bytes, model: Model) -> bytes:
+    """The same file with the card, and with the signature's names on inputs and outputs."""
+    file = schema.ModelT.InitFromPackedBuf(data, 0)
+    for key, value in card_metadata(model).items():
+        buffer, entry = schema.BufferT(), schema.MetadataT()
+        buffer.data = np.frombuffer(value, np.uint8)
+        entry.name, entry.buffer = key, len(file.buffers)
+        file.buffers.append(buffer)
+        file.metadata = [*(file.metadata or []), entry]
+    for signature in file.signatureDefs:
+        for part in _ends(signature):
+            file.subgraphs[signature.subgraphIndex].tensors[part.tensorIndex].name = part.name
+    builder = AlignedBuilder(len(data))
+    builder.Finish(file.Pack(builder), TFLITE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _ends(signature: Any) -> list[Any]:
+    return [*signature.inputs, *signature.outputs]

@@ -1,0 +1,114 @@
+"""Half precision and 8-bit integers: smaller files that give nearly the same outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, seeded_batch, seeded_model
+
+from facemask_zoo import InvalidArgumentError, WeightsError, converters
+from facemask_zoo.backends import Options, find_framework
+from facemask_zoo.model import Model
+from facemask_zoo.ssd import reference
+
+FRAMEWORKS = ["onnx", "tflite"]
+SCORE_TOLERANCE = {"fp16": 2e-3, "int8": 3e-2}
+LARGEST_SHARE = {"fp16": 0.55, "int8": 0.4}
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return seeded_model(NETWORKS["full"], seed=71)
+
+
+@pytest.fixture(scope="session")
+def batch(model):
+    return seeded_batch(model.card.network, 3)
+
+
+def reduced(framework: str):
+    if framework == "onnx":
+        pytest.importorskip("onnxruntime.quantization")
+        from facemask_zoo.converters import onnx_reduced
+
+        return onnx_reduced
+    pytest.importorskip("tensorflow")
+    from facemask_zoo.converters import tflite_reduced
+
+    return tflite_reduced
+
+
+def write(framework, precision, model, path, pictures) -> None:
+    module = reduced(framework)
+    if precision == "fp16":
+        module.write_half(model, path)
+    else:
+        module.write_int8(model, path, pictures)
+
+
+@pytest.fixture(scope="session", params=[(f, p) for f in FRAMEWORKS for p in SCORE_TOLERANCE])
+def written(request, model, batch, tmp_path_factory):
+    framework, precision = request.param
+    path = tmp_path_factory.mktemp("reduced") / f"{framework}-{precision}"
+    write(framework, precision, model, path, batch)
+    return framework, precision, path
+
+
+def test_the_framework_runs_it_at_any_batch_size(written, model, batch):
+    framework, precision, path = written
+    network = model.card.network
+    backend = find_framework(framework).backend()(path, network, Options())
+    expected = reference.forward(network, model.tensors, batch)
+    for count in (1, 3):
+        loc, scores = backend.forward(batch[:count])
+        tolerance = SCORE_TOLERANCE[precision]
+        np.testing.assert_allclose(scores, expected[1][:count], rtol=0, atol=tolerance)
+        error = np.abs(loc - expected[0][:count]).max() / np.abs(expected[0]).max()
+        assert 0 < error < tolerance
+
+
+def test_the_file_is_smaller(written, model):
+    _, precision, path = written
+    single = 4 * model.card.network.parameter_count
+    assert path.stat().st_size < LARGEST_SHARE[precision] * single
+
+
+def test_half_precision_is_read_and_integers_are_not(written, model):
+    _, precision, path = written
+    if precision == "int8":
+        with pytest.raises(WeightsError):
+            converters.read(path)
+        return
+    read = converters.read(path)
+    assert read.card == model.card.portable()
+    for name, values in model.tensors.items():
+        np.testing.assert_array_equal(read.tensors[name], values.astype(np.float16))
+
+
+def test_the_card_is_inside(written, model):
+    _, _, path = written
+    assert model.card.portable().to_json().encode() in path.read_bytes()
+
+
+def test_the_same_model_gives_the_same_bytes(written, model, batch, tmp_path):
+    framework, precision, path = written
+    write(framework, precision, model, tmp_path / path.name, batch)
+    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_integers_need_pictures(framework, model, batch, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="pictures"):
+        write(framework, "int8", model, tmp_path / "none", batch[:0])
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_weights_too_large_for_half_precision_are_refused(framework, model, tmp_path):
+    tensors = dict(model.tensors)
+    tensors["conv2d_0.bias"] = np.full_like(tensors["conv2d_0.bias"], 1e5)
+    large = dataclasses.replace(model, tensors=tensors)
+    with pytest.raises(WeightsError, match="half precision"):
+        write(framework, "fp16", large, tmp_path / "large", None)
