@@ -88,17 +88,19 @@ class Report:
         yield f"  read back: {outcomes[self.proof.tensors_equal]}; {self.proof.anchors:,} anchors"
 
     def _rows(self) -> Iterable[str]:
-        yield f"  {'framework':22}{'input':20}{'boxes':>9}{'scores':>9}  faces"
+        rows = [("framework", "input", "boxes", "scores", "faces")]
         for run in self.proof.runs:
             name = f"{run.framework} {run.version or ''}".strip()
             if run.problem:
-                yield f"  {name:22}{run.problem}"
-            for number, entry in enumerate(run.differences):
+                rows.append((name, run.problem, "", "", ""))
+            for entry in run.differences:
                 faces = f"{entry.faces}, {'the same' if entry.same_faces else 'OTHERS'}"
-                yield (
-                    f"  {name if not number else '':22}{entry.sample:20}"
-                    f"{entry.loc:9.1e}{entry.scores:9.1e}  {faces}"
-                )
+                rows.append((name, entry.sample, f"{entry.loc:.1e}", f"{entry.scores:.1e}", faces))
+                name = ""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield f"  {'  '.join(cells)}".rstrip()
 
     def _verdict(self) -> str:
         if not self.proof.whole:

@@ -124,7 +124,7 @@ FRAMEWORKS: dict[str, Framework] = {
             ("tensorflow", "tensorflow-cpu"),
             ("tensorflow", "saved_model"),
         ),
-        Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",), ("keras",)),
+        Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",), ("keras", "keras_h5")),
         Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",), ("mxnet",)),
         Framework(
             "openvino", "OpenVINO", "OpenVINOBackend", "openvino", ("openvino",), ("openvino",)

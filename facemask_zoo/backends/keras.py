@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from facemask_zoo.backends.base import Backend, Batch, Outputs, to_channels_last
 from facemask_zoo.backends.keras_engines import compiled, devices, import_keras, set_threads
+from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters import keras as keras_archive
 from facemask_zoo.converters.keras_layers import BIAS, KERNEL, to_arrays
+from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Convolution, build
+from facemask_zoo.ssd import Convolution, Network, build
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 keras = import_keras()
 
 _LAST = "channels_last"
 _LAYOUT = "HWIO"
+_HDF5_SUFFIXES = (".h5", ".hdf5")
 
 
 def functional_model(model: Model) -> Any:
@@ -39,6 +44,22 @@ def functional_model(model: Model) -> Any:
     return result
 
 
+def _model_of(path: Path, network: Network) -> Any:
+    """The network with the weights of an archive, or with those that Keras finds in HDF5."""
+    if path.suffix not in _HDF5_SUFFIXES:
+        stored = keras_archive.read(path)
+        card = dataclasses.replace(stored.card, network=network)
+        return functional_model(Model(card, stored.tensors))
+    shapes = network.tensor_shapes.items()
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes}
+    model = functional_model(Model(ModelCard(path.stem, "", network), zeros))
+    try:
+        model.load_weights(path, by_name=True)
+    except Exception as error:  # Keras and h5py raise many unrelated types
+        raise WeightsError(f"Keras does not accept {path}: {error}") from error
+    return model
+
+
 class KerasBackend(Backend):
     """Runs the weights of a ``.keras`` archive in a model built from the card.
 
@@ -46,6 +67,7 @@ class KerasBackend(Backend):
     """
 
     formats = ("keras",)
+    own_formats = ("keras_h5",)
     engine = str(keras.backend.backend())
 
     @classmethod
@@ -59,12 +81,10 @@ class KerasBackend(Backend):
     def _load(self, path: Path) -> None:
         if self.options.threads:
             set_threads(self.engine, self.options.threads)
-        stored = keras_archive.read(path)
-        card = dataclasses.replace(stored.card, network=self.network)
         index = self.options.device_index
         self._device = "cpu:0" if index is None else f"gpu:{index}"
         with keras.device(self._device):
-            self.model = functional_model(Model(card, stored.tensors))
+            self.model = _model_of(path, self.network)
             self._forward = compiled(self.engine, self.model, self.network.input_size)
 
     def _run(self, batch: Batch) -> Outputs:

@@ -70,7 +70,7 @@ def test_every_format_is_proven(name, source, tmp_path, request):
             assert entry.loc <= LOC_TOLERANCE
             assert entry.scores <= SCORE_TOLERANCE
             # A picture without detail excites neighbours alike: which is kept is a matter of luck.
-            assert entry.same_faces or entry.sample == "zeros"
+            assert entry.same_faces or entry.sample in ("zeros", "half")
     assert report.tensors_sha256 == MODEL.digest
     for file in report.proof.files:
         path = (target if target.is_dir() else target.parent) / file.name.removeprefix(
