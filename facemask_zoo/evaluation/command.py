@@ -19,6 +19,7 @@ from facemask_zoo.evaluation.report import write_report
 from facemask_zoo.evaluation.runs import PROTOCOLS, Run, evaluate
 from facemask_zoo.evaluation.table import render
 from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.ssd.postprocess import IOU
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conf", type=float, help="threshold for labels and mistakes (each model's recommended)"
     )
-    parser.add_argument("--iou", type=float, default=0.4, help="overlap threshold (%(default)s)")
+    parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     parser.add_argument("--nms", default="standard", choices=NMS_KINDS)
     parser.add_argument("--report", type=Path, metavar="DIR", help="write HTML, JSON, CSV and PNG")
     parser.add_argument("--json", action="store_true", help="one line of JSON per run")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,10 @@ from facemask_zoo.detections import Detections
 
 if TYPE_CHECKING:
     from facemask_zoo.detector import Detector
+
+log = logging.getLogger(__name__)
+
+_LOG_EVERY_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,13 +43,17 @@ class Sample:
         return Sample(dataclasses.replace(self.picture, faces=faces), self.detections[chosen])
 
 
-def collect(detector: Detector, pictures: Iterable[Picture]) -> Iterator[Sample]:
-    """Run a detector over pictures, one after the other.
+def collect(detector: Detector, pictures: Sequence[Picture]) -> Iterator[Sample]:
+    """Run a detector over pictures, one after the other, and log now and then how far it is.
 
     Raises:
         ImageError: A picture cannot be read.
     """
-    for picture in pictures:
+    due = time.monotonic() + _LOG_EVERY_SECONDS
+    for done, picture in enumerate(pictures):
+        if time.monotonic() > due:
+            log.info("%s: %d of %d pictures", detector.card.name, done, len(pictures))
+            due = time.monotonic() + _LOG_EVERY_SECONDS
         yield Sample(picture, detector.detect(picture.path))
 
 
