@@ -161,9 +161,14 @@ class _Question:
 def _answer(question: _Question) -> Outputs:
     """The reference's outputs; kept, since it is slow and one model often becomes many files."""
     size = question.network.input_size
-    batch = np.frombuffer(question.pixels, np.float32).reshape(-1, 3, size, size)
+    pictures = np.frombuffer(question.pixels, np.float32).reshape(-1, 1, 3, size, size)
     with np.errstate(over="ignore", invalid="ignore"):
-        return reference.forward(question.network, question.source.tensors, batch)
+        answers = [
+            reference.forward(question.network, question.source.tensors, picture)
+            for picture in pictures  # one by one: their feature maps are large in double precision
+        ]
+    loc, scores = zip(*answers, strict=True)
+    return np.concatenate(loc), np.concatenate(scores)
 
 
 def _reads_back(path: Path, written: Model) -> bool:

@@ -18,9 +18,10 @@ from places import ROOT
 from seeded import SMALL, seeded_batch, seeded_model
 
 from facemask_zoo import converters
+from facemask_zoo.benchmarks.convert_matrix import PROVEN, WRITTEN
 from facemask_zoo.converters import FORMATS
-from facemask_zoo.converters.suppression import IOU
 from facemask_zoo.ssd import postprocess, reference
+from facemask_zoo.ssd.postprocess import IOU
 
 PAGE = (ROOT / "docs" / "converting.md").read_text()
 SECTIONS = dict(
@@ -194,3 +195,16 @@ def test_the_python_call_works_as_shown(tmp_path, need):
     np.save(tmp_path / "batch.npy", seeded_batch(SMALL, 1))
     run(code, tmp_path, [])
     assert converters.read(tmp_path / "converted.onnx").digest == MODEL.digest
+
+
+def test_the_matrix_is_of_these_formats_and_without_a_failure():
+    text = (ROOT / "docs" / "conversions.md").read_text()
+    header, _, *rows = [line for line in text.split("\n\n| Format")[0].splitlines() if "|" in line]
+    targets = re.findall(r"`(\w+)`", header)
+    assert targets == [row.name for row in FORMATS.values() if row.writes]
+    sources = [re.match(r"\| `(\w+)`", row)[1] for row in rows]
+    assert sources == [row.name for row in FORMATS.values() if row.reads]
+    for row in rows:
+        cells = [cell.strip() for cell in row.strip("|").split("|")[1:]]
+        assert len(cells) == len(targets)
+        assert set(cells) <= {PROVEN, WRITTEN}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from places import ROOT
 from seeded import FULL, SMALL, seeded_model
 
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, converters
@@ -293,3 +297,28 @@ def test_what_aizoo_published_converts(name, shared, need, demo_picture, tmp_pat
     assert report.source_parameters == FULL.parameter_count
     assert report.proof.runs[0].differences[-1].faces == 2
     assert report.proof.runs[0].differences[-1].same_faces
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "target", "needless"),
+    [("model360.pth", "out.tflite", "torch"), ("face_mask_detection.params", "out.onnx", "mxnet")],
+)
+def test_the_framework_of_the_source_is_not_needed(name, target, needless, shared, need, tmp_path):
+    need(target.removeprefix("out."))
+    program = f"""
+import sys
+sys.modules[{needless!r}] = None  # an import of it fails
+from facemask_zoo import cli
+sys.exit(cli.main(["convert", {str(shared / "aizoo" / name)!r}, {target!r}]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Proven" in result.stderr
