@@ -17,10 +17,11 @@ import onnx
 from onnx import helper
 
 from facemask_zoo.converters.onnx import OnnxBuilder, image_input
-from facemask_zoo.converters.suppression import IOU, anchor_centres
+from facemask_zoo.converters.suppression import anchor_centres
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network, build
 from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME
+from facemask_zoo.ssd.postprocess import IOU
 
 _FLOAT, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 

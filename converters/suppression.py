@@ -7,9 +7,6 @@ from numpy.typing import NDArray
 
 from facemask_zoo.ssd import Network, anchors
 
-IOU = 0.4
-"""Overlap above which a weaker box is dropped, unless the user says otherwise."""
-
 
 def anchor_centres(network: Network) -> NDArray[np.float64]:
     """Anchors (A, 4) as normalised centre x, centre y, width, height."""

@@ -16,12 +16,13 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.converters.suppression import IOU, anchor_centres
+from facemask_zoo.converters.suppression import anchor_centres
 from facemask_zoo.converters.tflite import TFLiteBuilder, card_metadata
 from facemask_zoo.converters.tflite_writer import GraphWriter
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import build
 from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME
+from facemask_zoo.ssd.postprocess import IOU
 
 MAX_FACES = 100
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
+from facemask_zoo.ssd.postprocess import CONF
 
 DEFAULT_MODEL = "zoo-260"
 
@@ -59,7 +60,7 @@ class ModelCard:
     tensors_sha256: str = ""
     source: File | None = None
     files: Mapping[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
-    conf: float = 0.5
+    conf: float = CONF
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from facemask_zoo.files import check_file
 from facemask_zoo.images import MAX_PIXELS
 from facemask_zoo.runner import detect_and_draw, is_picture
 from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.ssd.postprocess import CONF, IOU
 from facemask_zoo.store import open_weights
 from facemask_zoo.version import __version__
 from facemask_zoo.video import expand
@@ -72,8 +73,8 @@ def add_detector_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (%(default)s)")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
-    parser.add_argument("--conf", type=float, default=0.5, help="score threshold (%(default)s)")
-    parser.add_argument("--iou", type=float, default=0.4, help="overlap threshold (%(default)s)")
+    parser.add_argument("--conf", type=float, default=CONF, help="score threshold (%(default)s)")
+    parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     parser.add_argument("--nms", default="standard", choices=NMS_KINDS)
     parser.add_argument(
         "--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger pictures (%(default)s)"

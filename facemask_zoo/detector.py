@@ -21,6 +21,7 @@ from facemask_zoo.errors import (
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
 from facemask_zoo.ssd import postprocess, preprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.ssd.postprocess import CONF, IOU
 from facemask_zoo.store import Weights, open_weights
 from facemask_zoo.video import Frame, StreamSource, frames
 
@@ -45,8 +46,8 @@ class Detector:
     card: ModelCard
     framework: str
     backend: Backend
-    conf: float = 0.5
-    iou: float = 0.4
+    conf: float = CONF
+    iou: float = IOU
     nms: str = "standard"
     max_pixels: int = MAX_PIXELS
 
@@ -65,8 +66,8 @@ class Detector:
         device: str = "cpu",
         precision: str = "fp32",
         threads: int | None = None,
-        conf: float = 0.5,
-        iou: float = 0.4,
+        conf: float = CONF,
+        iou: float = IOU,
         nms: str = "standard",
         max_pixels: int = MAX_PIXELS,
     ) -> Detector:

@@ -9,6 +9,12 @@ from facemask_zoo.ssd.anchors import anchors
 from facemask_zoo.ssd.boxes import decode, nms
 from facemask_zoo.ssd.network import Network
 
+CONF = 0.5
+"""Score above which a face counts, unless the caller says otherwise."""
+
+IOU = 0.4
+"""Overlap above which a box is a duplicate, unless the caller says otherwise."""
+
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 

@@ -8,10 +8,10 @@ from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import converters
 from facemask_zoo.converters import tflite_nms
-from facemask_zoo.converters.suppression import IOU
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import postprocess, preprocess, reference
+from facemask_zoo.ssd.postprocess import IOU
 
 UNIT = (1, 1)
 
