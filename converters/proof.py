@@ -16,12 +16,11 @@ from facemask_zoo.backends import FRAMEWORKS, Framework, Options
 from facemask_zoo.cards import File
 from facemask_zoo.converters import Format, read
 from facemask_zoo.converters.samples import Sample
-from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network, postprocess, reference
-from facemask_zoo.ssd.postprocess import Found
+from facemask_zoo.ssd.postprocess import IOU, Found
 
 LOC_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5
@@ -223,7 +222,7 @@ def _faces(sample: Sample, model: Model, outputs: Outputs) -> Found:
             model.card.network,
             sample.image_size,
             conf=model.card.conf,
-            iou=Detector.iou,
+            iou=IOU,
         )
 
 
