@@ -15,7 +15,7 @@ from facemask_zoo.errors import WeightsError
 Tensors = Mapping[str, NDArray[np.float32]]
 
 # Published weights hold hundreds of thousands of values below this. They change no output, but
-# subnormal arithmetic slows some runtimes down by a factor of 4 to 12.
+# they make for subnormal numbers, which some processors compute with many times more slowly.
 DUST = 1e-20
 
 
