@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,10 @@ __all__ = [
     "write",
 ]
 
+Writer = Callable[[Model, Path], None]
+
 _HEAD_BYTES = 4096
+_ALL_PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def __getattr__(name: str) -> Any:
@@ -75,8 +78,20 @@ class Format:
         Raises:
             FrameworkNotInstalledError: A package that the module needs is missing.
         """
+        return self._import(self.name)
+
+    @property
+    def reduced(self) -> ModuleType:
+        """The module that writes the lower of its `precisions`.
+
+        Raises:
+            FrameworkNotInstalledError: A package that the module needs is missing.
+        """
+        return self._import(f"{self.name}_reduced")
+
+    def _import(self, name: str) -> ModuleType:
         try:
-            return importlib.import_module(f"{__name__}.{self.name}")
+            return importlib.import_module(f"{__name__}.{name}")
         except ImportError as error:
             raise FrameworkNotInstalledError(
                 f"The format {self.name!r} needs a package that is not installed ({error}). "
@@ -88,12 +103,12 @@ FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("safetensors", ".safetensors", "Safetensors (canonical)"),
-        Format("onnx", ".onnx", "ONNX", extra="onnx"),
+        Format("onnx", ".onnx", "ONNX", extra="onnx", precisions=_ALL_PRECISIONS),
         Format("pytorch", ".pt", "PyTorch state_dict"),
         Format("mxnet", ".params", "MXNet"),
         Format("caffe", ".caffemodel", "Caffe", extra="opencv"),
         Format("paddle", ".pdiparams", "Paddle inference model"),
-        Format("tflite", ".tflite", "TensorFlow Lite"),
+        Format("tflite", ".tflite", "TensorFlow Lite", precisions=_ALL_PRECISIONS),
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
         Format("keras", ".keras", "Keras 3 archive"),
@@ -160,7 +175,11 @@ def read(path: str | Path) -> Model:
         FrameworkNotInstalledError: The format needs a package that is not installed.
     """
     path = Path(path)
-    model = format_of(path).module.read(path)
+    module = format_of(path).module
+    try:
+        model = module.read(path)
+    except (RecursionError, MemoryError) as error:  # which can come up anywhere
+        raise WeightsError(f"{path} is too large, or nested too deeply: {error!r}.") from error
     assert isinstance(model, Model)
     return model
 
@@ -183,13 +202,16 @@ def write(model: Model, path: str | Path, name: str) -> None:
 
 
 @contextlib.contextmanager
-def staged(model: Model, path: str | Path, row: Format) -> Iterator[Path]:
+def staged(
+    model: Model, path: str | Path, row: Format, write_file: Writer | None = None
+) -> Iterator[Path]:
     """Write weights aside, to be looked at before they take the place of what was there.
 
     Args:
         model: What to write.
         path: Where the file (or folder) that names the model shall be.
         row: The format.
+        write_file: What writes it; the format's own writer unless given.
 
     Yields:
         The file (or folder) that names the model, with its companions in a temporary folder. When
@@ -205,7 +227,7 @@ def staged(model: Model, path: str | Path, row: Format) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         main = Path(folder) / path.name
-        row.module.write(model, main)
+        (write_file or row.module.write)(model, main)
         yield main
         for part in sorted(Path(folder).iterdir(), key=lambda part: part == main):
             with atomic_path(path.parent / part.name) as target:

@@ -7,16 +7,24 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from facemask_zoo.backends.base import PRECISIONS
-from facemask_zoo.converters import FORMATS, Format, find_format, format_for, pruning, staged
-from facemask_zoo.converters.proof import LOC_TOLERANCE, SCORE_TOLERANCE, Proof, prove
-from facemask_zoo.converters.samples import make_samples
+from facemask_zoo.converters import (
+    FORMATS,
+    Format,
+    Writer,
+    find_format,
+    format_for,
+    pruning,
+    staged,
+)
+from facemask_zoo.converters.proof import Proof, prove
+from facemask_zoo.converters.samples import Sample, make_samples
 from facemask_zoo.errors import ConversionError, UnknownNameError, WeightsError
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
@@ -59,7 +67,6 @@ class Report:
         """JSON values; what is not a number is None."""
         values = dataclasses.asdict(self)
         values["passed"] = self.passed
-        values["tolerance"] = {"loc": LOC_TOLERANCE, "scores": SCORE_TOLERANCE}
         values["largest_difference"] = {"loc": self.proof.loc, "scores": self.proof.scores}
         values["versions"] = {
             "facemask_zoo": __version__,
@@ -84,7 +91,7 @@ class Report:
             yield f"  {file.name}: {file.size:,} bytes, sha256 {file.sha256}"
         if self.parameters != self.source_parameters:
             yield f"  parameters: {self.parameters:,} instead of {self.source_parameters:,}"
-        outcomes = {True: "equal bit for bit", False: "NOT EQUAL", None: "no reader"}
+        outcomes = {True: "equal bit for bit", False: "NOT EQUAL", None: "not possible"}
         yield f"  read back: {outcomes[self.proof.tensors_equal]}; {self.proof.anchors:,} anchors"
 
     def _rows(self) -> Iterable[str]:
@@ -107,12 +114,12 @@ class Report:
             return "The file is not whole."
         if not self.proof.tolerable:
             return (
-                f"Out of tolerance: expected at most {LOC_TOLERANCE:g} in boxes and "
-                f"{SCORE_TOLERANCE:g} in scores."
+                f"Out of tolerance: expected at most {self.proof.tolerance.loc:g} in boxes and "
+                f"{self.proof.tolerance.scores:g} in scores."
             )
         if not self.proof.has_run:
             return "No framework that runs this format is installed: the outputs are unproven."
-        return "Proven: every framework agrees with the reference."
+        return "Proven: every framework agrees with the reference, within the tolerance."
 
 
 def convert(
@@ -140,7 +147,8 @@ def convert(
             up nothing, None removes nothing.
         allow_drift: Keep a file whose outputs differ by more than the tolerance.
         input_size: Height and width of the input, in pixels; the source's own unless given.
-        pictures: Pictures to compare on, beside fixed numbers; a drawing unless given.
+        pictures: Pictures to compare on, beside fixed numbers; a drawing unless given. With 8-bit
+            integers they also set the ranges: give a dozen that are like those to come.
 
     Returns:
         What was written, and how far its outputs are from the reference's.
@@ -150,7 +158,8 @@ def convert(
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
-        InvalidArgumentError: `prune` or `input_size` is out of range.
+        InvalidArgumentError: `prune` or `input_size` is out of range, or 8-bit integers have no
+            pictures.
         ImageError: A picture cannot be read.
         DownloadError: The source is not at hand and cannot be fetched.
     """
@@ -158,9 +167,11 @@ def convert(
     row = _writable(to, target, precision)
     original = _with_input_size(open_weights(source).model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
+    pictures = list(pictures)
     samples = make_samples(model.card.network.input_size, pictures)
+    writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
-        with staged(model, target, row) as path:
+        with staged(model, target, row, writer) as path:
             report = Report(
                 source=os.fspath(source),
                 target=str(target),
@@ -170,7 +181,7 @@ def convert(
                 tensors_sha256=model.digest,
                 parameters=model.card.network.parameter_count,
                 source_parameters=original.card.network.parameter_count,
-                proof=prove(path, row, model, original, samples),
+                proof=prove(path, row, model, original, samples, precision),
             )
             _check(report, allow_drift)
     except OSError as error:
@@ -191,6 +202,19 @@ def _writable(to: str | None, target: Path, precision: str) -> Format:
     return row
 
 
+def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer | None:
+    """What writes a precision; None for the format's own writer."""
+    if precision == "fp32":
+        return None
+    if precision == "fp16":
+        half: Writer = row.reduced.write_half
+        return half
+    write_int8 = row.reduced.write_int8
+    return lambda model, path: write_int8(
+        model, path, np.array([sample.values for sample in pictures])
+    )
+
+
 def _with_input_size(model: Model, input_size: int | None) -> Model:
     if input_size is None:
         return model
@@ -205,9 +229,10 @@ def _check(report: Report, allow_drift: bool) -> None:
     if report.proof.tensors_equal is False:
         problems.append("the tensors do not come back as they were written")
     if not report.proof.tolerable:
+        limits = report.proof.tolerance
         problems.append(
-            f"outputs differ by {report.proof.loc:.1e} in boxes (at most {LOC_TOLERANCE:g}) "
-            f"and {report.proof.scores:.1e} in scores (at most {SCORE_TOLERANCE:g})"
+            f"outputs differ by {report.proof.loc:.1e} in boxes (at most {limits.loc:g}) "
+            f"and {report.proof.scores:.1e} in scores (at most {limits.scores:g})"
         )
     raise ConversionError(f"{report.target} was not written: {'; '.join(problems)}.", report)
 

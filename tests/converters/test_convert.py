@@ -17,7 +17,7 @@ from seeded import FULL, SMALL, seeded_model
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, converters
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters import FORMATS
-from facemask_zoo.converters.proof import LOC_TOLERANCE, SCORE_TOLERANCE
+from facemask_zoo.converters.proof import TOLERANCES
 from facemask_zoo.errors import (
     ConversionError,
     FrameworkNotInstalledError,
@@ -28,6 +28,13 @@ from facemask_zoo.files import sha256_of
 from facemask_zoo.model import Model
 
 MODEL = seeded_model(SMALL, 21)
+LOC_TOLERANCE, SCORE_TOLERANCE = TOLERANCES["fp32"].loc, TOLERANCES["fp32"].scores
+REDUCED = [
+    (row.name, precision)
+    for row in FORMATS.values()
+    for precision in row.precisions
+    if precision != "fp32"
+]
 
 
 def scaled(model: Model, factor: float) -> Model:
@@ -83,6 +90,24 @@ def test_every_format_is_proven(name, source, tmp_path, request):
         assert (path.stat().st_size, sha256_of(path)) == (file.size, file.sha256)
     if row.reads:
         assert converters.read(target).digest == MODEL.digest
+
+
+@pytest.mark.parametrize(("name", "precision"), REDUCED, ids="-".join)
+def test_lower_precisions_are_smaller_and_near(name, precision, source, need, portrait, tmp_path):
+    need(name)
+    target = tmp_path / f"model{FORMATS[name].suffix}"
+    report = converters.convert(source, target, precision=precision, pictures=[portrait])
+    assert report.passed
+    assert report.proof.has_run
+    assert TOLERANCES["fp32"].loc < report.proof.loc <= TOLERANCES[precision].loc
+    assert report.proof.tensors_equal is (True if precision == "fp16" else None)
+
+
+def test_integers_without_pictures_are_refused(source, need, tmp_path):
+    need("onnx")
+    with pytest.raises(InvalidArgumentError, match="pictures"):
+        converters.convert(source, tmp_path / "model.onnx", precision="int8")
+    assert names_in(tmp_path) == ["source"]
 
 
 def test_a_difference_over_the_tolerance_leaves_no_file(drifting, need, tmp_path):
