@@ -110,8 +110,8 @@ def report(cells: dict[str, dict[str, dict[str, Any]]], model: str, seconds: flo
     header = ("from \\ to", *(f"`{target}`" for target in cells))
     count = sum(len(row) for row in cells.values())
     foot = (
-        f"{count} conversions of {model} in {seconds:.0f} s of processor time. {environment.sentence()}. "
-        "Made by `make convert-matrix`."
+        f"{count} conversions of {model} in {seconds:.0f} s of processor time. "
+        f"{environment.sentence()}. Made by `make convert-matrix`."
     )
     return "\n\n".join([markdown.table(header, rows), _LEGEND, _targets(cells), foot])
 

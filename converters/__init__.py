@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 from facemask_zoo.files import atomic_path
@@ -39,7 +40,6 @@ __all__ = [
 Writer = Callable[[Model, Path], None]
 
 _HEAD_BYTES = 4096
-_ALL_PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def __getattr__(name: str) -> Any:
@@ -61,6 +61,7 @@ class Format:
         writes: Whether there is a writer.
         extra: The extra that installs what the writer needs; empty if the base install does.
         precisions: Precisions that it can be written in.
+        reduced_extra: The extras that install what the lower of them need, if they are others.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Format:
     writes: bool = True
     extra: str = ""
     precisions: tuple[str, ...] = ("fp32",)
+    reduced_extra: str = ""
 
     @property
     def module(self) -> ModuleType:
@@ -78,7 +80,7 @@ class Format:
         Raises:
             FrameworkNotInstalledError: A package that the module needs is missing.
         """
-        return self._import(self.name)
+        return self._import(self.name, self.extra or self.name)
 
     @property
     def reduced(self) -> ModuleType:
@@ -87,28 +89,38 @@ class Format:
         Raises:
             FrameworkNotInstalledError: A package that the module needs is missing.
         """
-        return self._import(f"{self.name}_reduced")
+        return self._import(f"{self.name}_reduced", self.reduced_extra or self.extra)
 
-    def _import(self, name: str) -> ModuleType:
+    def missing(self, extra: str, error: ImportError) -> FrameworkNotInstalledError:
+        """What to raise when a package of an extra does not import."""
+        return FrameworkNotInstalledError(
+            f"The format {self.name!r} needs a package that is not installed ({error}). "
+            f"Run: pip install 'facemask-zoo[{extra}]'"
+        )
+
+    def _import(self, name: str, extra: str) -> ModuleType:
         try:
             return importlib.import_module(f"{__name__}.{name}")
         except ImportError as error:
-            raise FrameworkNotInstalledError(
-                f"The format {self.name!r} needs a package that is not installed ({error}). "
-                f"Run: pip install 'facemask-zoo[{self.extra or self.name}]'"
-            ) from error
+            raise self.missing(extra, error) from error
 
 
 FORMATS: dict[str, Format] = {
     row.name: row
     for row in (
         Format("safetensors", ".safetensors", "Safetensors (canonical)"),
-        Format("onnx", ".onnx", "ONNX", extra="onnx", precisions=_ALL_PRECISIONS),
+        Format("onnx", ".onnx", "ONNX", extra="onnx", precisions=PRECISIONS),
         Format("pytorch", ".pt", "PyTorch state_dict"),
         Format("mxnet", ".params", "MXNet"),
         Format("caffe", ".caffemodel", "Caffe", extra="opencv"),
         Format("paddle", ".pdiparams", "Paddle inference model"),
-        Format("tflite", ".tflite", "TensorFlow Lite", precisions=_ALL_PRECISIONS),
+        Format(
+            "tflite",
+            ".tflite",
+            "TensorFlow Lite",
+            precisions=PRECISIONS,
+            reduced_extra="tflite,tensorflow",
+        ),
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
         Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
         Format("keras", ".keras", "Keras 3 archive"),

@@ -210,9 +210,15 @@ def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer |
         half: Writer = row.reduced.write_half
         return half
     write_int8 = row.reduced.write_int8
-    return lambda model, path: write_int8(
-        model, path, np.array([sample.values for sample in pictures])
-    )
+    batch = np.array([sample.values for sample in pictures])
+
+    def write(model: Model, path: Path) -> None:
+        try:
+            write_int8(model, path, batch)
+        except ImportError as error:  # some import what quantises only when they need it
+            raise row.missing(row.reduced_extra or row.extra, error) from error
+
+    return write
 
 
 def _with_input_size(model: Model, input_size: int | None) -> Model:
