@@ -16,7 +16,7 @@ ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
 
-.PHONY: demo test lint format parity convert-matrix standalone lock goldens clean help
+.PHONY: demo test lint format parity convert-matrix standalone fuzz fuzz-files lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,8 @@ help:
 	@echo "make parity   measure every framework against the reference; writes README's table"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
+	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
+	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
 	@echo "make lock     write the versions in the environment to constraints.txt"
 	@echo "make goldens  rebuild the golden tensors of the tests"
 	@echo "make clean    remove environments and caches"
@@ -57,6 +59,18 @@ convert-matrix: $(VENV)/.all
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --model $(DEMO_MODEL)
+
+FUZZ_SECONDS ?= 150
+ATTACK := PYTHONPATH=tests $(BIN)/python -m attacks
+
+fuzz-files: $(VENV)/.all
+	@for kind in $$($(ATTACK).samples); do \
+		echo "$$kind" && $(ATTACK).damage $$kind --count 5000 --seconds 900 || exit 1; done
+
+fuzz: $(VENV)/.all
+	$(PIP_INSTALL) atheris
+	@for kind in $$($(ATTACK).samples); do \
+		echo "$$kind" && $(ATTACK).fuzz $$kind --seconds $(FUZZ_SECONDS) || exit 1; done
 
 # The versions that were tested. MXNet keeps NumPy at 1.26, but is only there on Python 3.11.
 lock:

@@ -1,4 +1,7 @@
-"""Small, intact files of every readable kind, to be damaged or fed to a fuzzer."""
+"""Small, intact files of every readable kind, to be damaged or fed to a fuzzer.
+
+Run as a program, it lists the kinds.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import dataclasses
 import io
 import pickle
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -141,3 +145,7 @@ def _plain(value: Any) -> bytes:
     pickler.memoize = lambda _: None
     pickler.save(value)
     return file.getvalue()
+
+
+if __name__ == "__main__":
+    sys.stdout.write("\n".join(KINDS) + "\n")

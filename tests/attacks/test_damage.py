@@ -8,8 +8,8 @@ import pytest
 from attacks.guarded import MEMORY_BYTES, run_module
 from attacks.samples import KINDS
 
-_COUNT = 200
-_SECONDS = 4
+_COUNT = 150
+_SECONDS = 3
 
 
 @pytest.mark.parametrize("kind", KINDS)
