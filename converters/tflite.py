@@ -20,7 +20,7 @@ from facemask_zoo.converters.keras_layers import (
     group_by_layer,
     to_arrays,
 )
-from facemask_zoo.converters.limits import read_bytes
+from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.shapes import concatenated, convolved, flattened, pooled
@@ -96,6 +96,7 @@ def card_metadata(model: Model) -> dict[str, bytes]:
 
 def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Names and values of the float constants, as views of the file where they are float32."""
+    budget = Budget()  # any number of tensors may share a buffer
     for index in range(_count(graph.TensorsLength())):
         tensor = graph.Tensors(index)
         name = _name(tensor).replace(_TOCO_BIAS, BIAS)
@@ -106,6 +107,7 @@ def _parameters(file: Any, graph: Any) -> Iterator[tuple[str, NDArray[np.float32
         values = file.Buffers(tensor.Buffer()).DataAsNumpy()
         shape = [tensor.Shape(axis) for axis in range(min(tensor.ShapeLength(), 5))]
         stored = values.view(_FLOATS[tensor.Type()]).reshape(shape)
+        budget.spend(stored.size * np.dtype(np.float32).itemsize)
         yield name, stored.astype(np.float32, copy=False)
 
 

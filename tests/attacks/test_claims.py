@@ -200,14 +200,15 @@ def test_the_largest_file_that_is_read_stays_within_memory(suffix, folder):
     assert read_guarded(path).grown_bytes < MEMORY_BYTES
 
 
-def test_many_views_of_one_array(folder):
-    """A table of TFLite or a pickle can name the same numbers any number of times."""
-    path = folder / "views.pb"
-    kernel = field(4, bytes(1 << 20)) + field(2, field(2, varint_field(1, 1 << 18)))
-    constant = field(5, field(1, b"value") + field(2, field(8, varint_field(1, 1) + kernel)))
-    node = field(1, b"a/kernel") + field(2, b"Const") + constant
-    path.write_bytes(field(1, node) * 60)
-    assert_refused(path)
+def test_many_constants_of_one_repeated_value(folder):
+    """TensorFlow may leave out the tail of a constant: each of these claims a megabyte."""
+    shape = field(2, field(2, varint_field(1, 1 << 18)))
+    tensor = varint_field(1, 1) + shape + field(5, struct.pack("<f", 1))
+    value = field(5, field(1, b"value") + field(2, field(8, tensor)))
+    nodes = [field(1, b"%d/kernel" % n) + field(2, b"Const") + value for n in range(1000)]
+    path = folder / "repeated.pb"
+    path.write_bytes(b"".join(field(1, node) for node in nodes))
+    assert_refused(path, "cannot fill")
 
 
 def varint_field(number: int, value: int) -> bytes:
