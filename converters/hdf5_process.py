@@ -104,10 +104,10 @@ def _strings(node: Any) -> dict[str, str | list[str]]:
 
 
 def _limit_process() -> None:
-    try:
-        import resource
-    except ImportError:  # there is no such thing on Windows
+    if sys.platform != "linux":
         return
+    import resource  # which Windows does not have
+
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize() + _MEMORY_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (size, size))

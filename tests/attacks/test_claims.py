@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -109,6 +110,16 @@ def test_an_hdf5_dataset_that_claims_more_than_it_holds(chunks, folder):
     (folder / "claims.h5").write_bytes(content.getvalue())
     assert len(content.getvalue()) < 1 << 20
     assert_refused(folder / "claims.h5", "limit|in one piece")
+
+
+def test_a_broken_heap_in_hdf5_does_not_hang(folder):
+    """HDF5 walks over the strings of a file by their sizes; one of 0 never ends."""
+    sample = make_sample("keras_h5", folder)
+    data = bytearray(sample.path.read_bytes())
+    for match in re.finditer(b"GCOL\x01", data):
+        data[match.start() + 16 : match.start() + 40] = bytes(24)
+    sample.path.write_bytes(data)
+    assert_refused(sample.path, "HDF5 crashed")
 
 
 def test_many_names_of_one_long_string_in_hdf5(folder):
