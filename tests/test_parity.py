@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from facemask_zoo import Detections, Detector
-from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.backends import FRAMEWORKS, Options, find_framework
+from facemask_zoo.cards import load_card
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import preprocess
 
@@ -88,14 +89,38 @@ def test_golden_detections(framework, model, picture, shared):
         ("face_mask_detection.pth", "pytorch"),
     ],
 )
-def test_published_files_run_as_they_are(file, framework_of_file, need, shared):
-    """On its own framework (the pickle on PyTorch, read by our reader), several at a time."""
+def test_published_files_run_through_the_detector(file, framework_of_file, need, shared):
+    """On its own framework, from a file written from its checked tensors."""
     loaded = Detector.load(shared / "aizoo" / file, framework=need(framework_of_file), nms="aizoo")
     results = loaded.detect_batch([shared / "aizoo" / "demo2.jpg"] * 3)
     for result in results:
         (row,) = result.to_rows()
         (golden,) = GOLDENS["aizoo-260", "demo2.jpg"]
         assert row == [golden[0], pytest.approx(golden[1], abs=SCORE_TOLERANCE), *golden[2:]]
+
+
+@pytest.mark.parametrize(
+    ("file", "framework_of_file"),
+    [
+        ("face_mask_detection.pb", "tensorflow"),
+        ("face_mask_detection.tflite", "tflite"),
+        ("face_mask_detection.caffemodel", "opencv"),
+        ("face_mask_detection.params", "mxnet"),
+    ],
+)
+def test_published_files_run_as_they_are(file, framework_of_file, need, shared):
+    """The backends load AIZOO's own files, batch normalisation unfolded and names its own."""
+    if framework_of_file == "opencv":
+        cv2 = pytest.importorskip("cv2")
+        if not hasattr(cv2.dnn, "readNetFromCaffe"):
+            pytest.skip("OpenCV 5 reads no Caffe files")
+    backend = find_framework(need(framework_of_file)).backend()
+    network = load_card("aizoo-260").network
+    batch = np.concatenate([synthetic(name) for name in SYNTHETIC])
+    loc, scores = backend(shared / "aizoo" / file, network, Options()).forward(batch)
+    for row, (first, _, sums) in enumerate(SYNTHETIC.values()):
+        np.testing.assert_allclose(loc[row, 0], first, atol=1e-4)
+        assert scores[row].sum(dtype=np.float64) == pytest.approx(sums[1], abs=1e-2)
 
 
 @pytest.mark.parametrize("name", SYNTHETIC)
