@@ -87,14 +87,22 @@ class TrainableSSD(SSD):
             if layer.relu:
                 setattr(self, layer.name, NormalisedConvolution(layer))
             else:
-                _initialise_head(self.get_submodule(layer.name), layer.name.startswith("cls"))
+                _initialise_head(self.get_submodule(layer.name), layer.name in self._score_layers)
+
+    @property
+    def _score_layers(self) -> set[str]:
+        """Names of the layers that give the scores."""
+        return {self.network.head(i, "cls")[1].name for i in range(len(self.network.levels))}
 
     def sigmoid(self, x: Tensor, name: str) -> Tensor:
         """Nothing: the loss is more precise on logits."""
         return x
 
-    def export(self) -> dict[str, NDArray[np.float32]]:
+    def export(self, score_shift: float = 0.0) -> dict[str, NDArray[np.float32]]:
         """The canonical tensors, batch normalisation folded in double precision.
+
+        Args:
+            score_shift: Added to every score before the sigmoid.
 
         Raises:
             WeightsError: A weight is not finite: training has diverged.
@@ -102,6 +110,8 @@ class TrainableSSD(SSD):
         arrays = {}
         for layer in self.network.convolutions:
             weight, bias = _folded(self.get_submodule(layer.name))
+            if layer.name in self._score_layers:
+                bias = bias + score_shift
             arrays[layer.weight_name] = _canonical(weight, layer.weight_name)
             arrays[layer.bias_name] = _canonical(bias, layer.bias_name)
         return arrays
@@ -125,7 +135,7 @@ class TrainableSSD(SSD):
             if isinstance(module, NormalisedConvolution):
                 _check_shape(layer.weight_name, weight, module.convolution.weight)
                 module.unfold(weight, bias)
-            elif layer.name.startswith("cls"):
+            elif layer.name in self._score_layers:
                 columns = (classes, self.network.classes)
                 _copy_rows(layer.weight_name, weight, module.weight, columns)
                 _copy_rows(layer.bias_name, bias, module.bias, columns)

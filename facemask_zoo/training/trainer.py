@@ -166,7 +166,7 @@ class Trainer:
     def trained(self) -> Model:
         """The averaged weights as a model that every framework can run."""
         card = ModelCard(self.config.name, self.config.summary, self.config.network)
-        return Model(card, self.average.model.export())
+        return Model(card, self.average.model.export(self.config.score_shift))
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights in canonical form."""

@@ -45,6 +45,15 @@ def test_export_gives_exactly_the_canonical_tensors():
     assert all(array.dtype == np.float32 for array in tensors.values())
 
 
+def test_the_score_shift_moves_every_score_alike():
+    model, batch = trained_model(), seeded_batch(SMALL, 1)
+    loc, scores = outputs(model, batch)
+    shifted = reference.forward(SMALL, model.export(score_shift=0.5), batch)
+    np.testing.assert_allclose(shifted[0], loc, atol=1e-5)
+    logits = np.log(shifted[1] / (1 - shifted[1]))
+    np.testing.assert_allclose(logits, np.log(scores / (1 - scores)) + 0.5, atol=1e-4)
+
+
 def test_export_zeroes_dust_and_refuses_divergence():
     model = trained_model()
     head = model.get_submodule("loc_0_conv")
