@@ -9,8 +9,8 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constrai
 PACKAGING := setup.cfg pyproject.toml constraints.txt
 
 DEMO_PICTURE := docs/pictures/demo.jpg
-DEMO_MODEL := aizoo-260
-# A mirror of the published weights beside the checkout is used where there is one.
+DEMO_MODEL := zoo-260
+# A mirror of AIZOO's published weights beside the checkout is used where there is one.
 SIBLING_MIRROR := $(wildcard ../shared/aizoo)
 ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
@@ -54,7 +54,7 @@ parity: $(VENV)/.all
 
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all
-	$(BIN)/facemask-zoo weights download $(DEMO_MODEL)
+	$(BIN)/facemask-zoo weights download aizoo-260
 	$(BIN)/python -m facemask_zoo.benchmarks.convert_matrix --write docs/conversions.md
 
 standalone: $(VENV)/.all
@@ -87,7 +87,7 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: $(BIN)/pip $(PACKAGING)
-	$(PIP_INSTALL) --editable '.[onnx]'
+	$(PIP_INSTALL) --editable .
 	touch $@
 
 $(VENV)/.all: $(BIN)/pip $(PACKAGING)
