@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import subprocess
@@ -10,15 +9,15 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters import keras as converter
 from facemask_zoo.converters import limits
 from facemask_zoo.converters.keras_graph import graph_layers
-from facemask_zoo.model import Model
 from facemask_zoo.ssd import Level, Network, Stage, reference
 
+FORMAT = "keras"
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
 ONE_LEVEL = Network(16, ("mask",), (Stage(3, pool=False),), (Level(0, (0.1, 0.2), (1.0,), 2, 2),))
 TWO_ON_ONE_STAGE = Network(
@@ -38,25 +37,6 @@ def keras():
     return pytest.importorskip("facemask_zoo.backends.keras").keras
 
 
-@pytest.fixture(scope="session")
-def model() -> Model:
-    return seeded_model(NETWORKS["small"], seed=31)
-
-
-@pytest.fixture(scope="session")
-def archive(model, tmp_path_factory) -> bytes:
-    path = tmp_path_factory.mktemp("keras") / "modèle.keras"
-    converters.write(model, path, "keras")
-    return path.read_bytes()
-
-
-@pytest.fixture
-def written(archive, tmp_path):
-    path = tmp_path / "modèle.keras"
-    path.write_bytes(archive)
-    return path
-
-
 def rewrite(source, target, **changes: bytes | None) -> None:
     """Copy an archive with some of its members changed or, if None, left out."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
@@ -64,23 +44,6 @@ def rewrite(source, target, **changes: bytes | None) -> None:
             data = changes.get(name.replace(".", "_"), old.read(name))
             if data is not None:
                 new.writestr(name, data)
-
-
-def assert_same(actual: Model, expected: Model) -> None:
-    assert actual.card == expected.card.portable()
-    assert actual.digest == expected.digest
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_tensors_come_back_bit_for_bit(seed, tmp_path):
-    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
-    converters.write(model, tmp_path / "random.keras", "keras")
-    assert_same(converters.read(tmp_path / "random.keras"), model)
-
-
-def test_the_same_model_gives_the_same_bytes(model, archive, tmp_path):
-    converters.write(model, tmp_path / "again.keras", "keras")
-    assert (tmp_path / "again.keras").read_bytes() == archive
 
 
 def test_keras_loads_the_archive_by_itself(model, written, keras):
@@ -171,7 +134,7 @@ print(converters.read({str(written)!r}).digest)
     assert result.stdout.strip() == converters.read(written).digest
 
 
-def test_what_an_archive_describes_is_never_run(model, written, tmp_path):
+def test_what_an_archive_describes_is_never_run(model, written, tmp_path, assert_same):
     """A Lambda layer with a payload, as an attacker would hide it, is only ever text."""
     with zipfile.ZipFile(written) as archive:
         config = json.loads(archive.read("config.json"))
@@ -253,21 +216,3 @@ def test_a_missing_member_is_named(name, written, tmp_path):
     rewrite(written, tmp_path / "incomplete.keras", **{name: None})
     with pytest.raises(WeightsError, match=name.split("_")[0]):
         converters.read(tmp_path / "incomplete.keras")
-
-
-def test_every_truncation_is_refused(archive, tmp_path):
-    target = tmp_path / "cut.keras"
-    for length in [*range(200), *range(200, len(archive), 997), len(archive) - 1]:
-        target.write_bytes(archive[:length])
-        with pytest.raises(WeightsError):
-            converter.read(target)
-
-
-def test_flipped_bytes_end_in_a_model_or_a_clear_error(archive, tmp_path, rng):
-    target = tmp_path / "flipped.keras"
-    for position in rng.integers(0, len(archive), size=500):
-        damaged = bytearray(archive)
-        damaged[position] ^= int(rng.integers(1, 256))
-        target.write_bytes(damaged)
-        with contextlib.suppress(WeightsError):
-            assert isinstance(converter.read(target), Model)

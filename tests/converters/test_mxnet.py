@@ -5,51 +5,21 @@ import struct
 
 import numpy as np
 import pytest
-from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters.mxnet import canonical_name
-from facemask_zoo.model import Model
 
+FORMAT = "mxnet"
 HEADER = struct.Struct("<3Q")
 ARRAY_MAGIC = 0xF993FAC9
 
 
-@pytest.fixture
-def model() -> Model:
-    return seeded_model(NETWORKS["small"], seed=3)
-
-
-@pytest.fixture
-def written(model, tmp_path):
-    path = tmp_path / "modèle.params"
-    converters.write(model, path, "mxnet")
-    return path
-
-
-def assert_same(actual: Model, expected: Model) -> None:
-    assert actual.card == expected.card.portable()
-    assert actual.digest == expected.digest
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_tensors_come_back_bit_for_bit(seed, tmp_path):
-    network = random_network(np.random.default_rng(seed))
-    model = seeded_model(network, seed)
-    converters.write(model, tmp_path / "random.params", "mxnet")
-    assert_same(converters.read(tmp_path / "random.params"), model)
-
-
-def test_two_files_are_written_and_the_epoch_belongs_to_one(model, tmp_path):
+def test_two_files_are_written_and_the_epoch_belongs_to_one(model, tmp_path, assert_same):
     converters.write(model, tmp_path / "faces-0000.params", "mxnet")
     found = sorted(path.name for path in tmp_path.iterdir())
     assert found == ["faces-0000.params", "faces-symbol.json"]
     assert_same(converters.read(tmp_path / "faces-0000.params"), model)
-
-
-def test_the_same_model_gives_the_same_bytes(model, written, tmp_path):
-    converters.write(model, tmp_path / "again.params", "mxnet")
-    assert (tmp_path / "again.params").read_bytes() == written.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["float16", "float64"])
@@ -97,7 +67,7 @@ def backend_options():
     return Options()
 
 
-def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path):
+def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path, assert_same):
     mx = pytest.importorskip("facemask_zoo.backends.mxnet").mx
     symbol = mx.sym.load(str(written.with_name("modèle-symbol.json")))
     assert symbol.list_outputs() == ["loc_branch_concat_output", "cls_branch_concat_output"]
@@ -106,7 +76,7 @@ def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path)
     assert_same(converters.read(tmp_path / "again.params"), model)
 
 
-def test_a_block_saved_by_gluon_is_read(model, written, tmp_path):
+def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
     backend = pytest.importorskip("facemask_zoo.backends.mxnet")
     block = backend.MXNetBackend(written, model.card.network, backend_options()).block
     block.save_parameters(str(tmp_path / "gluon.params"))
@@ -121,17 +91,10 @@ def test_the_import_leaves_numpy_as_it_was():
     assert ("bool" in vars(np)) == (int(np.__version__.split(".")[0]) >= 2)
 
 
-def test_every_truncation_is_refused(written, tmp_path):
-    content = written.read_bytes()
-    target = tmp_path / "cut.params"
-    (tmp_path / "cut-symbol.json").write_bytes(written.with_name("modèle-symbol.json").read_bytes())
-    for length in [*range(200), *range(200, len(content), 97), len(content) - 1]:
-        target.write_bytes(content[:length])
-        with pytest.raises(WeightsError):
-            converters.read(target)
-    target.write_bytes(content + b"\0")
+def test_bytes_at_the_end_are_refused(written):
+    written.write_bytes(written.read_bytes() + b"\0")
     with pytest.raises(WeightsError, match="bytes follow"):
-        converters.read(target)
+        converters.read(written)
 
 
 @pytest.mark.parametrize(

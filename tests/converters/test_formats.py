@@ -1,0 +1,85 @@
+"""What holds for every format that is both read and written; a new row is tested by being one."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import pytest
+from seeded import NETWORKS, random_network, seeded_model
+
+from facemask_zoo import WeightsError, converters
+from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.signatures import SIGNATURES
+from facemask_zoo.model import Model
+
+BOTH_WAYS = [row for row in FORMATS.values() if row.reads and row.writes]
+# HDF5 is read by a process of its own: fewer damaged files are tried.
+CUTS = {"tensorflow": (1, 397), "keras": (10, 1997), "keras_h5": (20, 1997)}
+FLIPS = {"keras": 50, "keras_h5": 30}
+# Bytes at the end that hold nothing.
+IDLE_TAILS = {"tflite": 64}
+NAMES_ITS_COMPANION = "tfjs"
+STORES_THE_TIME = "keras_h5"
+
+
+@pytest.fixture(params=BOTH_WAYS, ids=lambda row: row.name)
+def row(request):
+    return request.param
+
+
+def files_of(path):
+    """What is beside a file, by what follows its stem."""
+    files = (file for file in path.parent.iterdir() if file.is_file())
+    return {file.name.removeprefix(path.stem): file.read_bytes() for file in files}
+
+
+def test_every_format_that_is_read_has_a_signature():
+    assert {row.name for row in FORMATS.values() if row.reads} == SIGNATURES.keys()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tensors_come_back_bit_for_bit(seed, row, assert_same, tmp_path):
+    model = seeded_model(random_network(np.random.default_rng(seed)), seed)
+    path = tmp_path / f"random{row.suffix}"
+    converters.write(model, path, row.name)
+    assert converters.format_of(path) is row
+    assert_same(converters.read(path), model)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_names_beyond_ascii_are_taken(name, row, assert_same, tmp_path):
+    model = seeded_model(NETWORKS[name], seed=9)
+    path = tmp_path / "été" / f"modèle 口罩{row.suffix}"
+    converters.write(model, path, row.name)
+    assert_same(converters.read(path), model)
+
+
+def test_the_same_model_gives_the_same_bytes(model, row, written, tmp_path):
+    stem = written.stem if row.name == NAMES_ITS_COMPANION else "again"
+    again = tmp_path / "folder" / f"{stem}{row.suffix}"
+    converters.write(model, again, row.name)
+    first, second = files_of(written), files_of(again)
+    if row.name == STORES_THE_TIME:
+        assert len(first.pop(row.suffix)) == len(second.pop(row.suffix))
+    assert first == second
+
+
+def test_every_truncation_is_refused(row, written):
+    content = written.read_bytes()
+    end = len(content) - IDLE_TAILS.get(row.name, 1)
+    fine, coarse = CUTS.get(row.name, (1, 97))
+    for length in [*range(0, 200, fine), *range(200, end, coarse), end]:
+        written.write_bytes(content[:length])
+        with pytest.raises(WeightsError):
+            row.module.read(written)
+
+
+def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
+    content = written.read_bytes()
+    for position in rng.integers(0, len(content), size=FLIPS.get(row.name, 500)):
+        damaged = bytearray(content)
+        damaged[position] ^= int(rng.integers(1, 256))
+        written.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            assert isinstance(row.module.read(written), Model)
