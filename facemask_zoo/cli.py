@@ -199,15 +199,19 @@ def _weights_list(args: argparse.Namespace) -> int:
     return 0
 
 
+def _chosen(args: argparse.Namespace) -> list[str]:
+    return list_models() if args.all or not args.models else list(args.models)
+
+
 def _weights_download(args: argparse.Namespace) -> int:
-    for name in args.models or list_models():
+    for name in _chosen(args):
         sys.stdout.write(f"{name}: {open_weights(name).fetch()}\n")
     return 0
 
 
 def _weights_verify(args: argparse.Namespace) -> int:
     failed = False
-    for name in args.models or list_models():
+    for name in _chosen(args):
         weights = open_weights(name)
         try:
             path = weights.cached()
@@ -222,7 +226,7 @@ def _weights_verify(args: argparse.Namespace) -> int:
 
 def _weights_path(args: argparse.Namespace) -> int:
     missing = False
-    for name in args.models or list_models():
+    for name in _chosen(args):
         path = open_weights(name).cached()
         if path:
             sys.stdout.write(f"{path}\n")

@@ -52,10 +52,7 @@ class Detector:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        _check_fraction("conf", self.conf)
-        _check_fraction("iou", self.iou)
-        if self.nms not in NMS_KINDS:
-            raise UnknownNameError.among("nms", self.nms, NMS_KINDS)
+        _check_settings(self.conf, self.iou, self.nms)
 
     @classmethod
     def load(
@@ -97,10 +94,7 @@ class Detector:
             DownloadError: The weights are not at hand and cannot be fetched.
             InvalidArgumentError: A threshold is outside 0..1.
         """
-        _check_fraction("conf", conf)
-        _check_fraction("iou", iou)
-        if nms not in NMS_KINDS:
-            raise UnknownNameError.among("nms", nms, NMS_KINDS)
+        _check_settings(conf, iou, nms)  # before anything is fetched
         if framework != "auto":
             find_framework(framework)
         weights = open_weights(model)
@@ -249,6 +243,13 @@ def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSour
 
 def _source_name(image: ImageSource) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+
+
+def _check_settings(conf: float, iou: float, nms: str) -> None:
+    _check_fraction("conf", conf)
+    _check_fraction("iou", iou)
+    if nms not in NMS_KINDS:
+        raise UnknownNameError.among("nms", nms, NMS_KINDS)
 
 
 def _check_fraction(name: str, value: object) -> None:

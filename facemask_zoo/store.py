@@ -78,7 +78,7 @@ class Weights:
         """
         if self.path is not None:
             return converters.read(self.path).without_dust()
-        return _canonical(self.card)
+        return _canonical_of(self.card.name)
 
     def fetch(self) -> Path:
         """The verified file that the canonical tensors are made from, downloaded if need be.
@@ -137,8 +137,7 @@ def _shipped(files: tuple[File, ...]) -> Path:
 def _canonical_of(name: str) -> Model:
     """The canonical form of a zoo model; kept, since every framework starts from it."""
     card = load_card(name)
-    path = _fetched(card.source) if card.source else _shipped(card.files["safetensors"])
-    read = converters.read(path)
+    read = converters.read(Weights(card).fetch())
     model = Model(card, read.tensors).without_dust()
     if model.digest != card.tensors_sha256:
         raise WeightsError(
@@ -146,10 +145,6 @@ def _canonical_of(name: str) -> Model:
             f"expected {card.tensors_sha256}, but got {model.digest}."
         )
     return model
-
-
-def _canonical(card: ModelCard) -> Model:
-    return _canonical_of(card.name)
 
 
 def _download_path(source: File) -> Path:
