@@ -121,10 +121,8 @@ def assign(
     if not wanted.numel():
         return Assignment(face, target, ignored)
     chosen = faces.where(~faces.ignored)
-    near = _near(chosen.boxes, anchors, cells, config)
-    overlap = overlaps(boxes[chosen.pictures], chosen.boxes[:, None]) * near
-    score = scores[chosen.pictures, :, chosen.classes]
-    alignment = (score.clamp(min=1e-4) ** config.score_power) * overlap**config.overlap_power
+    pairs = torch.nonzero(_near(chosen.boxes, anchors, cells, config), as_tuple=True)
+    overlap, alignment = _alignment(scores, boxes, chosen, pairs, config)
     rows, columns, value = _best(alignment, overlap, config)
     pictures = chosen.pictures[rows]
     winners = _winners(pictures * count + columns, overlap[rows, columns])
@@ -132,6 +130,23 @@ def assign(
     face[pictures, columns] = wanted[rows]
     target[pictures, columns] = value[winners]
     return Assignment(face, target, ignored)
+
+
+def _alignment(
+    scores: Tensor,
+    boxes: Tensor,
+    faces: Faces,
+    pairs: tuple[Tensor, Tensor],
+    config: AssignmentConfig,
+) -> tuple[Tensor, Tensor]:
+    """(M, A) overlap and alignment of every face with every anchor, 0 for all but the `pairs`."""
+    rows, columns = pairs
+    pictures = faces.pictures[rows]
+    overlap = overlaps(boxes[pictures, columns], faces.boxes[rows])
+    score = scores[pictures, columns, faces.classes[rows]].clamp(min=1e-4)
+    alignment = score**config.score_power * overlap**config.overlap_power
+    empty = scores.new_zeros(len(faces.boxes), scores.shape[1])
+    return empty.index_put(pairs, overlap), empty.index_put(pairs, alignment)
 
 
 def _best(
@@ -164,9 +179,9 @@ def _near(boxes: Tensor, anchors: Tensor, cells: Tensor, config: AssignmentConfi
     anchor_centre, anchor_size = _centre_and_size(anchors)
     distance = (anchor_centre - centre[:, None]).abs()
     limit = torch.maximum(size[:, None] / 2, config.reach * cells[None, :, None])
-    ratio = (anchor_size / size[:, None].clamp(min=_TINY)).log().abs()
-    similar = ratio.amax(-1) <= torch.tensor(config.size_factor).log()
-    return (distance <= limit).all(-1) & similar
+    low, high = size / config.size_factor, size * config.size_factor
+    similar = (anchor_size >= low[:, None]) & (anchor_size <= high[:, None])
+    return ((distance <= limit) & similar).all(-1)
 
 
 def _ignored(

@@ -110,7 +110,7 @@ def detection_loss(
     target = assignment.target[positive]
     class_weight = _class_weights(config, faces.classes)[owner]
     total = (target * class_weight).sum().clamp(min=1.0)
-    background = _background_loss(logits[~positive & ~assignment.ignored], config)
+    background = _background_loss(logits, ~positive & ~assignment.ignored, config)
     foreground = _foreground_loss(logits[positive], faces, owner, target, partial_class)
     scores = (background + (foreground * class_weight[:, None]).sum()) / total
     distance = 1 - generalised_iou(boxes[positive], faces.boxes[owner])
@@ -118,8 +118,10 @@ def detection_loss(
     return Losses(scores, config.box_weight * (distance * weight).sum() / total)
 
 
-def _background_loss(logits: Tensor, config: LossConfig) -> Tensor:
-    weight = logits.detach().sigmoid() ** config.background_power
+def _background_loss(logits: Tensor, background: Tensor, config: LossConfig) -> Tensor:
+    """The loss of the anchors that the (N, A) mask `background` names."""
+    # A factor, not an index: the gradient of an index into nearly all rows is slow.
+    weight = logits.detach().sigmoid() ** config.background_power * background[..., None]
     return config.background_weight * (weight * functional.softplus(logits)).sum()
 
 
