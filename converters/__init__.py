@@ -130,7 +130,15 @@ FORMATS: dict[str, Format] = {
         Format(
             "tflite_nms", ".tflite", "TensorFlow Lite that gives boxes", reads=False, extra="tflite"
         ),
-        Format("openvino", ".xml", "OpenVINO IR", reads=False, extra="openvino"),
+        Format(
+            "openvino",
+            ".xml",
+            "OpenVINO IR",
+            reads=False,
+            extra="openvino",
+            precisions=PRECISIONS,
+            reduced_extra="openvino,nncf",
+        ),
         Format("ncnn", ".param", "ncnn", reads=False),
         Format("coreml", ".mlpackage", "Core ML", reads=False, extra="coreml"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.accuracy import MAX_AP_LOSS
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.errors import ConversionError, WeightsError
 from facemask_zoo.files import atomic_path
@@ -36,9 +37,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-size", type=int, metavar="PIXELS", help="input of the network")
     parser.add_argument(
         "--picture",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
-        help="compare on this picture (a drawing); may be given more than once",
+        metavar="FILE",
+        help="compare on these pictures (a drawing); they set the ranges of 8-bit integers",
+    )
+    parser.add_argument(
+        "--data", metavar="PATH", help="labelled pictures to measure average precision on"
+    )
+    parser.add_argument("--images", metavar="DIR", help="folder of the pictures of --data")
+    parser.add_argument(
+        "--max-ap-loss",
+        type=float,
+        default=MAX_AP_LOSS,
+        metavar="LOSS",
+        help="refuse the file if the mean AP50 falls by more (%(default)s)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
 
@@ -59,6 +73,9 @@ def run(args: argparse.Namespace) -> int:
             allow_drift=args.allow_drift,
             input_size=args.input_size,
             pictures=args.picture,
+            data=args.data,
+            images=args.images,
+            max_ap_loss=args.max_ap_loss,
         )
     except ConversionError as error:
         _show(error.report, args.report)

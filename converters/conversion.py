@@ -23,6 +23,7 @@ from facemask_zoo.converters import (
     pruning,
     staged,
 )
+from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
 from facemask_zoo.converters.proof import Proof, prove
 from facemask_zoo.converters.samples import Sample, make_samples
 from facemask_zoo.errors import ConversionError, UnknownNameError, WeightsError
@@ -46,6 +47,7 @@ class Report:
         parameters: Number of weights and biases that were written.
         source_parameters: Their number in the source; larger if dead filters were removed.
         proof: What was compared.
+        accuracy: What it costs in average precision, by framework; empty if not measured.
     """
 
     source: str
@@ -57,16 +59,33 @@ class Report:
     parameters: int
     source_parameters: int
     proof: Proof
+    accuracy: tuple[Accuracy, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the file."""
-        return self.proof.whole and self.proof.tolerable
+        """Whether nothing speaks against the file.
+
+        Of a lower precision, average precision is the judge where it was measured: single outputs
+        may differ by more than their tolerance and cost nothing.
+        """
+        return self.proof.whole and self.accurate and (self.proof.tolerable or self.excused)
+
+    @property
+    def accurate(self) -> bool:
+        """Whether average precision, where it was measured, is within its bound."""
+        return all(each.acceptable for each in self.accuracy)
+
+    @property
+    def excused(self) -> bool:
+        """Whether average precision decides in place of the tolerance of single outputs."""
+        return self.precision != "fp32" and bool(self.accuracy)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; what is not a number is None."""
         values = dataclasses.asdict(self)
         values["passed"] = self.passed
+        for entry, each in zip(values["accuracy"], self.accuracy, strict=True):
+            entry["loss"] = each.loss
         values["largest_difference"] = {"loc": self.proof.loc, "scores": self.proof.scores}
         values["versions"] = {
             "facemask_zoo": __version__,
@@ -83,7 +102,8 @@ class Report:
 
     def to_text(self) -> str:
         """A table for people."""
-        return "\n".join([*self._facts(), *self._rows(), self._verdict()])
+        accuracy = [f"  {each.to_text()}" for each in self.accuracy]
+        return "\n".join([*self._facts(), *self._rows(), *accuracy, self._verdict()])
 
     def _facts(self) -> Iterable[str]:
         yield f"{self.source} -> {self.target} ({FORMATS[self.format].title}, {self.precision})"
@@ -112,13 +132,17 @@ class Report:
     def _verdict(self) -> str:
         if not self.proof.whole:
             return "The file is not whole."
-        if not self.proof.tolerable:
+        if not self.accurate:
+            return "Average precision falls by more than the bound."
+        if not self.proof.tolerable and not self.excused:
             return (
                 f"Out of tolerance: expected at most {self.proof.tolerance.loc:g} in boxes and "
                 f"{self.proof.tolerance.scores:g} in scores."
             )
         if not self.proof.has_run:
             return "No framework that runs this format is installed: the outputs are unproven."
+        if self.excused:
+            return "Proven: average precision is within the bound on every framework."
         return "Proven: every framework agrees with the reference, within the tolerance."
 
 
@@ -132,6 +156,9 @@ def convert(
     allow_drift: bool = False,
     input_size: int | None = None,
     pictures: Iterable[ImageSource] = (),
+    data: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+    max_ap_loss: float = MAX_AP_LOSS,
 ) -> Report:
     """Convert weights, run the result, and keep it if it does what the source does.
 
@@ -149,6 +176,10 @@ def convert(
         input_size: Height and width of the input, in pixels; the source's own unless given.
         pictures: Pictures to compare on, beside fixed numbers; a drawing unless given. With 8-bit
             integers they also set the ranges: give a dozen that are like those to come.
+        data: Labelled pictures, in any form that :func:`facemask_zoo.datasets.read` takes, to
+            measure average precision on before and after. Not those of `pictures`.
+        images: Folder of the pictures of `data`; None for the usual one.
+        max_ap_loss: The file is refused if the mean AP50 falls by more than this, 0..1.
 
     Returns:
         What was written, and how far its outputs are from the reference's.
@@ -158,13 +189,15 @@ def convert(
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
-        InvalidArgumentError: `prune` or `input_size` is out of range, or 8-bit integers have no
-            pictures.
+        InvalidArgumentError: `prune`, `input_size` or `max_ap_loss` is out of range, or 8-bit
+            integers have no pictures.
         ImageError: A picture cannot be read.
+        DatasetError: `data` cannot be read, or shows no face.
         DownloadError: The source is not at hand and cannot be fetched.
     """
     target = Path(target)
     row = _writable(to, target, precision)
+    dataset = None if data is None else load_judges(data, images, max_ap_loss)
     original = _with_input_size(open_weights(source).model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
     pictures = list(pictures)
@@ -172,6 +205,8 @@ def convert(
     writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
         with staged(model, target, row, writer) as path:
+            proof = prove(path, row, model, original, samples, precision)
+            judges = [run.framework for run in proof.runs if run.differences]
             report = Report(
                 source=os.fspath(source),
                 target=str(target),
@@ -181,7 +216,10 @@ def convert(
                 tensors_sha256=model.digest,
                 parameters=model.card.network.parameter_count,
                 source_parameters=original.card.network.parameter_count,
-                proof=prove(path, row, model, original, samples, precision),
+                proof=proof,
+                accuracy=()
+                if dataset is None
+                else judge(path, row, model, original, judges, dataset, max_ap_loss),
             )
             _check(report, allow_drift)
     except OSError as error:
@@ -234,7 +272,12 @@ def _check(report: Report, allow_drift: bool) -> None:
     problems = [f"{run.framework}: {run.problem}" for run in report.proof.runs if run.refused]
     if report.proof.tensors_equal is False:
         problems.append("the tensors do not come back as they were written")
-    if not report.proof.tolerable:
+    problems += [
+        f"mean AP50 falls by {each.loss:.3f} on {each.framework} (at most {each.bound:g})"
+        for each in report.accuracy
+        if not each.acceptable
+    ]
+    if not report.proof.tolerable and not report.excused:
         limits = report.proof.tolerance
         problems.append(
             f"outputs differ by {report.proof.loc:.1e} in boxes (at most {limits.loc:g}) "

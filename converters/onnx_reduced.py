@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,9 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from facemask_zoo.converters.onnx import graph_bytes
-from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.converters.samples import check_pictures
 from facemask_zoo.model import Model
+from facemask_zoo.quiet import log_silenced
 from facemask_zoo.ssd.network import INPUT_NAME
 
 # Reshaping, concatenation and the sigmoid cost nothing, and lose nothing as they are.
@@ -44,9 +42,8 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
     Raises:
         InvalidArgumentError: There is no picture.
     """
-    if not len(pictures):
-        raise InvalidArgumentError("8-bit integers need pictures to find their ranges with.")
-    with tempfile.TemporaryDirectory() as folder, _no_advice():
+    check_pictures(pictures)
+    with tempfile.TemporaryDirectory() as folder, log_silenced():
         plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
         plain.write_bytes(graph_bytes(model))
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
@@ -72,14 +69,3 @@ class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
     def get_next(self) -> dict[str, Any] | None:
         picture = next(self._left, None)
         return None if picture is None else {INPUT_NAME: picture[None]}
-
-
-@contextlib.contextmanager
-def _no_advice() -> Iterator[None]:
-    """Keep the quantiser from writing advice about its own workings to the root logger."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(disabled)

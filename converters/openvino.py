@@ -21,15 +21,21 @@ def write(model: Model, path: Path) -> None:
 
 
 def graph_of(model: Model) -> openvino.Model:
-    """The network in OpenVINO's operations, its input and outputs named."""
+    """The network in OpenVINO's operations, every one of them named.
+
+    OpenVINO would number what has no name by how many operations the process has made so far.
+    """
     network = model.card.network
     shape = openvino.PartialShape([-1, 3, network.input_size, network.input_size])
     image = opset8.parameter(shape, np.float32, INPUT_NAME)
+    image.set_friendly_name(INPUT_NAME)
     image.output(0).tensor.set_names({INPUT_NAME})
     outputs = build(network, image, _OpsetBuilder(model))
     for output, name in zip(outputs, (LOC_NAME, SCORES_NAME), strict=True):
         output.output(0).tensor.set_names({name})
     graph = openvino.Model(list(outputs), [image], model.card.name)
+    for result, name in zip(graph.get_results(), (LOC_NAME, SCORES_NAME), strict=True):
+        result.set_friendly_name(f"{name}/result")
     graph.set_rt_info(model.card.portable().to_json(), [CARD_KEY])
     return graph
 
@@ -49,15 +55,18 @@ class _OpsetBuilder:
     def convolve(self, x: Any, layer: Convolution) -> Any:
         weight = opset8.constant(self._tensors[layer.weight_name], name=layer.weight_name)
         pads, ones = [layer.padding] * 2, [1, 1]
-        product = opset8.convolution(x, weight, ones, pads, pads, ones)
+        product = opset8.convolution(
+            x, weight, ones, pads, pads, ones, name=f"{layer.name}/product"
+        )
         values = self._tensors[layer.bias_name].reshape(1, -1, 1, 1)
         bias = opset8.constant(values, name=layer.bias_name)
         y = opset8.add(product, bias, name=layer.name)
         return opset8.relu(y, name=f"{layer.name}_activation") if layer.relu else y
 
     def flatten(self, x: Any, columns: int, name: str) -> Any:
-        last = opset8.transpose(x, np.array([0, 2, 3, 1]), name=f"{name}_permute")
-        shape = np.array([0, -1, columns])
+        order = opset8.constant(np.array([0, 2, 3, 1]), name=f"{name}_permute/order")
+        last = opset8.transpose(x, order, name=f"{name}_permute")
+        shape = opset8.constant(np.array([0, -1, columns]), name=f"{name}/shape")
         return opset8.reshape(last, shape, special_zero=True, name=name)
 
     def sigmoid(self, x: Any, name: str) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.images import ImageSource, load_image
 from facemask_zoo.ssd import preprocess
 
@@ -56,6 +57,16 @@ def make_samples(size: int, pictures: Iterable[ImageSource] = ()) -> list[Sample
         height, width = image.shape[:2]
         samples.append(Sample(name, preprocess(image, size), (width, height)))
     return samples
+
+
+def check_pictures(pictures: NDArray[np.float32]) -> None:
+    """See that there is something to find the ranges of 8-bit integers with.
+
+    Raises:
+        InvalidArgumentError: There is no picture.
+    """
+    if not len(pictures):
+        raise InvalidArgumentError("8-bit integers need pictures to find their ranges with.")
 
 
 def drawing() -> NDArray[np.uint8]:

@@ -10,10 +10,10 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from facemask_zoo.converters.samples import check_pictures
 from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
 from facemask_zoo.converters.tflite import card_metadata, graph_bytes
 from facemask_zoo.converters.tflite_writer import AlignedBuilder
-from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
 
@@ -40,8 +40,7 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
     Raises:
         InvalidArgumentError: There is no picture.
     """
-    if not len(pictures):
-        raise InvalidArgumentError("8-bit integers need pictures to find their ranges with.")
+    check_pictures(pictures)
     path.write_bytes(_with_card(_convert(model, pictures), model))
 
 

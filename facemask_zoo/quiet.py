@@ -1,9 +1,10 @@
-"""Silence for native libraries that write notices to standard error whatever their settings say."""
+"""Silence for libraries that write notices whatever their settings say."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -36,3 +37,14 @@ def import_tensorflow() -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with native_stderr_silenced():
         return importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def log_silenced() -> Iterator[None]:
+    """Keep quantisers from writing advice about their own workings to the log."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
