@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from facemask_zoo.cards import MAX_NAME_LENGTH, ModelCard, load_card
+from facemask_zoo.cards import MAX_NAME_LENGTH, ModelCard, list_models, load_card
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Tensors
 from facemask_zoo.ssd import Level, Network
@@ -14,16 +14,38 @@ _TEMPLATE = "aizoo-260"
 
 
 def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None) -> ModelCard:
-    """Describe tensors with canonical names; anchors and pooling are taken to be AIZOO's.
+    """Describe tensors with canonical names.
+
+    They are taken to be those of a model of the zoo if all names and shapes are; otherwise anchors
+    and pooling are taken to be AIZOO's.
 
     Args:
-        tensors: Canonical tensors of the SSD family with AIZOO's eight stages and five levels.
+        tensors: Canonical tensors of a model of the zoo, or of the SSD family with AIZOO's eight
+            stages and five levels.
         name: Name for the card.
-        input_size: Pixels; AIZOO's 260 unless given.
+        input_size: Pixels; what those anchors were made for unless given.
 
     Raises:
         WeightsError: A layer is missing, or the head widths contradict the anchors.
     """
+    network = _network_of_the_zoo(tensors) or _network_like_aizoo(tensors)
+    if input_size:
+        network = network.with_input_size(input_size)
+    name = "".join(letter if letter.isprintable() else "_" for letter in name)[:MAX_NAME_LENGTH]
+    return ModelCard(name=name, summary=f"Read from {name}.", network=network)
+
+
+def _network_of_the_zoo(tensors: Tensors) -> Network | None:
+    """The network of the first model that has just these tensors, AIZOO's before any other."""
+    shapes = {name: values.shape for name, values in tensors.items()}
+    for model in (_TEMPLATE, *list_models()):
+        network = load_card(model).network
+        if network.tensor_shapes == shapes:
+            return network
+    return None
+
+
+def _network_like_aizoo(tensors: Tensors) -> Network:
     template = load_card(_TEMPLATE).network
     stages = tuple(
         dataclasses.replace(stage, filters=_outputs(tensors, f"conv2d_{index}"))
@@ -33,15 +55,7 @@ def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None
     columns = _outputs(tensors, "cls_0_conv") // levels[0].anchors_per_cell
     if columns > MAX_CLASSES:
         raise WeightsError(f"The weights claim {columns} classes.")
-    name = "".join(letter if letter.isprintable() else "_" for letter in name)[:MAX_NAME_LENGTH]
-    network = Network(
-        input_size=input_size or template.input_size,
-        classes=class_labels(columns),
-        stages=stages,
-        levels=levels,
-        variances=template.variances,
-    )
-    return ModelCard(name=name, summary=f"Read from {name}.", network=network)
+    return dataclasses.replace(template, classes=class_labels(columns), stages=stages, levels=levels)
 
 
 def class_labels(count: int) -> tuple[str, ...]:
