@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from facemask_zoo.backends.base import PRECISIONS
+from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 from facemask_zoo.files import atomic_path
@@ -33,6 +34,7 @@ __all__ = [
     "format_for",
     "format_of",
     "read",
+    "read_card",
     "staged",
     "write",
 ]
@@ -204,20 +206,43 @@ def read(path: str | Path) -> Model:
     return model
 
 
-def write(model: Model, path: str | Path, name: str) -> None:
+def read_card(path: Path, row: Format) -> ModelCard:
+    """Read the card alone, of a file in any precision.
+
+    Args:
+        path: A file that this package has written.
+        row: Its format.
+
+    Raises:
+        WeightsError: The file is missing or damaged, or no card can be had from its format.
+        FrameworkNotInstalledError: The format needs a package that is not installed.
+    """
+    read_text = getattr(row.module, "read_card", None)
+    if read_text is None:
+        able = [r.name for r in FORMATS.values() if "int8" in r.precisions]
+        raise WeightsError(f"{path}: only files of {', '.join(able)} run as they are.")
+    text = read_text(path)
+    if text is None:
+        raise WeightsError(f"{path} holds no card: it was not written by this package.")
+    return ModelCard.from_json(text)
+
+
+def write(model: Model, path: str | Path, name: str, precision: str = "fp32") -> None:
     """Write weights as format `name`; the files appear when all are whole.
 
     Args:
         model: What to write.
         path: Where to write the file (or folder) that names the model.
         name: A name of ``FORMATS``.
+        precision: ``"fp32"``, or ``"fp16"`` where the format offers it.
 
     Raises:
         UnknownNameError: There is no such format.
         WeightsError: The format can only be read.
         FrameworkNotInstalledError: The writer needs a package that is not installed.
     """
-    with staged(model, path, find_format(name)):
+    row = find_format(name)
+    with staged(model, path, row, None if precision == "fp32" else row.reduced.write_half):
         pass
 
 

@@ -242,11 +242,8 @@ def _writable(to: str | None, target: Path, precision: str) -> Format:
 
 def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer | None:
     """What writes a precision; None for the format's own writer."""
-    if precision == "fp32":
-        return None
-    if precision == "fp16":
-        half: Writer = row.reduced.write_half
-        return half
+    if precision != "int8":
+        return None if precision == "fp32" else row.reduced.write_half
     write_int8 = row.reduced.write_int8
     batch = np.array([sample.values for sample in pictures])
 

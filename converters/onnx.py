@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,27 @@ def read(path: Path) -> Model:
     Raises:
         WeightsError: The file is damaged, keeps data elsewhere, or holds other layers.
     """
-    data = read_bytes(path)
-    check_counts(onnx.ModelProto, data)
-    try:
-        proto = onnx.load_model_from_string(data)
+    with _damage_reported(path):
+        proto = _parsed(path)
         tensors = {
             tensor.name: _array(tensor)
             for tensor in proto.graph.initializer
             if tensor.name.endswith((".weight", ".bias"))
         }
-    except WeightsError:
-        raise
-    except Exception as error:  # protobuf and onnx raise many unrelated types on damaged files
-        raise WeightsError(f"{path}: not a whole ONNX file: {error}") from error
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    if CARD_KEY in metadata:
-        return Model(ModelCard.from_json(metadata[CARD_KEY]), tensors)
+    text = _card_text(proto)
+    if text is not None:
+        return Model(ModelCard.from_json(text), tensors)
     return Model(card_from_tensors(tensors, path.stem, _input_size(proto)), tensors)
+
+
+def read_card(path: Path) -> str | None:
+    """The text of the card within a file of any precision; None if there is none.
+
+    Raises:
+        WeightsError: It is no ONNX file.
+    """
+    with _damage_reported(path):
+        return _card_text(_parsed(path))
 
 
 def write(model: Model, path: Path) -> None:
@@ -163,6 +168,26 @@ def _outputs(network: Network) -> list[onnx.ValueInfoProto]:
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", network.anchor_count, n])
         for name, n in columns.items()
     ]
+
+
+def _parsed(path: Path) -> onnx.ModelProto:
+    data = read_bytes(path)
+    check_counts(onnx.ModelProto, data)
+    return onnx.load_model_from_string(data)
+
+
+@contextlib.contextmanager
+def _damage_reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:  # protobuf and onnx raise many unrelated types on damaged files
+        raise WeightsError(f"{path}: not a whole ONNX file: {error}") from error
+
+
+def _card_text(proto: onnx.ModelProto) -> str | None:
+    return {entry.key: entry.value for entry in proto.metadata_props}.get(CARD_KEY)
 
 
 def _array(tensor: onnx.TensorProto) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import openvino
 from openvino import opset8
 
 from facemask_zoo.converters.safetensors import CARD_KEY
+from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolution, build
 
@@ -18,6 +19,19 @@ from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolut
 def write(model: Model, path: Path) -> None:
     """Write a graph for any batch size, in full precision; the card is in its ``rt_info``."""
     openvino.save_model(graph_of(model), path, compress_to_fp16=False)
+
+
+def read_card(path: Path) -> str | None:
+    """The text of the card within a file of any precision; None if there is none.
+
+    Raises:
+        WeightsError: OpenVINO does not read the file.
+    """
+    try:
+        graph = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error
+    return str(graph.get_rt_info(CARD_KEY).value) if graph.has_rt_info(CARD_KEY) else None
 
 
 def graph_of(model: Model) -> openvino.Model:

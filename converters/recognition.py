@@ -55,7 +55,9 @@ def _network_like_aizoo(tensors: Tensors) -> Network:
     columns = _outputs(tensors, "cls_0_conv") // levels[0].anchors_per_cell
     if columns > MAX_CLASSES:
         raise WeightsError(f"The weights claim {columns} classes.")
-    return dataclasses.replace(template, classes=class_labels(columns), stages=stages, levels=levels)
+    return dataclasses.replace(
+        template, classes=class_labels(columns), stages=stages, levels=levels
+    )
 
 
 def class_labels(count: int) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ _AXIS_ROWS = 1
 _FLOATS = {tflite.TensorType.FLOAT32: "<f4", tflite.TensorType.FLOAT16: "<f2"}
 _MAX_ENTRIES = 4096
 _MAX_NAME_BYTES = 1024
+# What the schema's classes raise when offsets point anywhere.
+_DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError)
 # TOCO, TensorFlow's first converter, names a fused bias so.
 _TOCO_BIAS = "convolution_bias"
 
@@ -51,19 +53,25 @@ def read(path: Path) -> Model:
         layers = group_by_layer(dict(_parameters(file, graph)))
         card_text = _card_text(file)
         input_size = int(graph.Tensors(graph.Inputs(0)).Shape(1))
-    except (
-        struct.error,
-        IndexError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-    ) as error:
+    except _DAMAGE as error:
         raise WeightsError(f"{path}: not a whole TFLite file: {error!r}") from error
     tensors = from_layers(layers, _LAYOUT)
     if card_text is not None:
         return Model(ModelCard.from_json(card_text), tensors)
     return Model(card_from_tensors(tensors, path.stem, input_size), tensors)
+
+
+def read_card(path: Path) -> bytes | None:
+    """The text of the card within a file of any precision; None if there is none.
+
+    Raises:
+        WeightsError: It is no TFLite file.
+    """
+    data = read_bytes(path)
+    try:
+        return _card_text(tflite.Model.GetRootAs(data, 0))
+    except _DAMAGE as error:
+        raise WeightsError(f"{path}: not a whole TFLite file: {error!r}") from error
 
 
 def write(model: Model, path: Path) -> None:

@@ -72,6 +72,9 @@ def add_detector_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (%(default)s)")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
+    parser.add_argument(
+        "--trust", action="store_true", help="run a file as it is, such as one of 8-bit integers"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
     parser.add_argument("--conf", type=float, default=CONF, help="score threshold (%(default)s)")
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
@@ -88,6 +91,7 @@ def detector_from(args: argparse.Namespace) -> Detector:
         framework=args.framework,
         device=args.device,
         precision=args.precision,
+        trust=args.trust,
         threads=args.threads,
         conf=args.conf,
         iou=args.iou,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
+from facemask_zoo.backends import Backend, Options, find_framework, list_frameworks
 from facemask_zoo.cards import DEFAULT_MODEL, ModelCard
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import (
@@ -62,6 +62,7 @@ class Detector:
         framework: str = "auto",
         device: str = "cpu",
         precision: str = "fp32",
+        trust: bool = False,
         threads: int | None = None,
         conf: float = CONF,
         iou: float = IOU,
@@ -75,7 +76,10 @@ class Detector:
                 the zoo reads.
             framework: A name of :func:`list_frameworks`; ``"auto"`` takes the fastest installed.
             device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-            precision: ``"fp32"``, or what else the framework offers.
+            precision: ``"fp32"``, or ``"fp16"`` where the framework offers it. 8-bit integers need
+                pictures for their ranges: have a file written by :func:`converters.convert`.
+            trust: Run a file as it is, such as one of 8-bit integers. The framework's own parser
+                sees it unchecked: only for files from a source that you trust.
             threads: CPU threads; None leaves it to the framework.
             conf: Score threshold, 0..1.
             iou: Overlap threshold of non-maximum suppression, 0..1.
@@ -97,7 +101,7 @@ class Detector:
         _check_settings(conf, iou, nms)  # before anything is fetched
         if framework != "auto":
             find_framework(framework)
-        weights = open_weights(model)
+        weights = open_weights(model, trust=trust)
         options = Options(device=device, precision=precision, threads=threads)
         name, backend = _start(weights, framework, options)
         return cls(weights.card, name, backend, conf, iou, nms, max_pixels)
@@ -219,12 +223,13 @@ class Detector:
 
 def _start(weights: Weights, framework: str, options: Options) -> tuple[str, Backend]:
     """Load the weights on the framework asked for, or on the first that imports."""
-    names = list(FRAMEWORKS) if framework == "auto" else [framework]
+    names = _able(weights) if framework == "auto" else [framework]
     problems = []
     for name in names:
         try:
             backend = find_framework(name).backend()
-            path = weights.native(backend.formats)
+            backend.check(options)
+            path = weights.native(backend.formats, options.precision)
             return name, backend(path, weights.card.network, options)
         except FrameworkNotInstalledError as error:
             problems.append(error)
@@ -233,6 +238,12 @@ def _start(weights: Weights, framework: str, options: Options) -> tuple[str, Bac
     raise FrameworkNotInstalledError(
         "No framework can run this model: " + " ".join(str(problem) for problem in problems)
     )
+
+
+def _able(weights: Weights) -> list[str]:
+    """Names of the frameworks that may run the weights, fastest first."""
+    rows = list_frameworks()
+    return [row.name for row in rows if not weights.trusted or weights.trusted in row.formats]
 
 
 def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

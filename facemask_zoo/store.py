@@ -44,30 +44,46 @@ class Weights:
     Attributes:
         card: The model's card.
         path: The user's own file; None for a model of the zoo.
+        trusted: Format of the user's own file if it shall run as it is; empty otherwise.
     """
 
     card: ModelCard
     path: Path | None = None
+    trusted: str = ""
 
-    def native(self, formats: Iterable[str]) -> Path:
+    def native(self, formats: Iterable[str], precision: str = "fp32") -> Path:
         """A verified file in one of `formats`.
 
         A file that ships is taken as it is; otherwise the first format is written once and kept in
         the cache folder. So it is for a user's own file, even if the framework could load it: what
-        the framework sees is made of checked tensors, and no framework parses a stranger's bytes.
+        the framework sees is made of checked tensors, and no framework parses a stranger's bytes,
+        unless the user says that the file may be trusted.
 
         Args:
             formats: Names of ``converters.FORMATS``, the preferred one first.
+            precision: What the weights are stored in, ``"fp32"`` or ``"fp16"``.
 
         Raises:
-            WeightsError: A file is damaged, or the cache folder cannot be written.
+            WeightsError: A file is damaged, or the cache folder cannot be written; or a trusted
+                file is in none of the formats.
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         formats = tuple(formats)
+        if self.trusted:
+            return self._as_it_is(formats)
         for name in formats:
-            if self.path is None and name in self.card.files:
+            if self.path is None and name in self.card.files and precision == "fp32":
                 return _shipped(self.card.files[name])
-        return _converted(self.model(), formats[0])
+        return _converted(self.model(), formats[0], precision)
+
+    def _as_it_is(self, formats: tuple[str, ...]) -> Path:
+        assert self.path is not None
+        if self.trusted not in formats:
+            raise WeightsError(
+                f"{self.path} can only run as it is where {self.trusted} files do, "
+                f"but got a framework for {', '.join(formats)}."
+            )
+        return self.path
 
     def model(self) -> Model:
         """Card and canonical tensors, free of subnormal dust.
@@ -101,15 +117,18 @@ class Weights:
         return path if path.is_file() else None
 
 
-def open_weights(model: str | os.PathLike[str]) -> Weights:
+def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weights:
     """Find a model.
 
     Args:
         model: A name of :func:`list_models`, or the path of a weights file in any readable format.
+        trust: Run a file as it is, whatever precision it is in. Only its card is read; for the
+            rest, the framework's own parser is relied on.
 
     Raises:
         UnknownNameError: It is neither.
-        WeightsError: The file is damaged or of an unknown format.
+        WeightsError: The file is damaged or of an unknown format; or it shall run as it is and
+            holds no card.
     """
     name = os.fspath(model)
     if name in list_models():
@@ -118,6 +137,9 @@ def open_weights(model: str | os.PathLike[str]) -> Weights:
     if not path.exists():
         error = UnknownNameError.among("model", name, list_models())
         raise UnknownNameError(f"{error} There is no file of that name either.")
+    if trust:
+        row = converters.format_for(path)
+        return Weights(converters.read_card(path, row), path, row.name)
     return Weights(converters.read(path).card, path)
 
 
@@ -215,10 +237,10 @@ class _Capped:
         self._file.flush()
 
 
-def _converted(model: Model, name: str) -> Path:
+def _converted(model: Model, name: str, precision: str) -> Path:
     """The model in another format, from the cache folder, written there if need be."""
     row = converters.find_format(name)
-    identity = f"{model.digest}{model.card.portable().to_json()}{name}{__version__}"
+    identity = f"{model.digest}{model.card.portable().to_json()}{name}{precision}{__version__}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", model.card.name)[:_MAX_STEM]
     folder = cache_folder() / "converted" / f"{stem}-{name}-{key}"
@@ -227,7 +249,7 @@ def _converted(model: Model, name: str) -> Path:
         try:
             with atomic_path(folder) as temporary:
                 temporary.mkdir()
-                converters.write(model, temporary / f"{stem}{row.suffix}", name)
+                converters.write(model, temporary / f"{stem}{row.suffix}", name, precision)
                 _write_manifest(temporary)
         except OSError as error:
             raise WeightsError(

@@ -19,6 +19,11 @@ Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
+_HINTS = {
+    "int8": " 8-bit integers need pictures to find their ranges with: write a file by "
+    "facemask-zoo convert --precision int8, and load that with trust=True (--trust)."
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -68,7 +73,7 @@ class Backend(abc.ABC):
     def __init__(self, path: Path, network: Network, options: Options) -> None:
         self.network = network
         self.options = options
-        self._check_options()
+        self.check(options)
         self._load(path)
 
     @classmethod
@@ -115,20 +120,25 @@ class Backend(abc.ABC):
             )
         return np.asarray(loc, np.float32), np.asarray(scores, np.float32)
 
-    def _check_options(self) -> None:
-        if self.options.precision not in self.precisions:
+    @classmethod
+    def check(cls, options: Options) -> None:
+        """See whether the framework can do here what is asked for.
+
+        Raises:
+            DeviceError: It lacks the device or precision, or the number of threads is none.
+        """
+        if options.precision not in cls.precisions:
             raise DeviceError(
-                f"{type(self).__name__} runs in {', '.join(self.precisions)}, "
-                f"but got precision {self.options.precision!r}."
+                f"{cls.__name__} runs in {', '.join(cls.precisions)}, "
+                f"but got precision {options.precision!r}.{_HINTS.get(options.precision, '')}"
             )
-        device = "cuda:0" if self.options.device == "cuda" else self.options.device
-        known = self.devices()
+        device = "cuda:0" if options.device == "cuda" else options.device
+        known = cls.devices()
         if device not in known:
             raise DeviceError(
-                f"{type(self).__name__} has no device {self.options.device!r} here; "
-                f"it has {', '.join(known)}."
+                f"{cls.__name__} has no device {options.device!r} here; it has {', '.join(known)}."
             )
-        threads = self.options.threads
+        threads = options.threads
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise DeviceError(f"threads: expected a positive integer, but got {threads!r}.")
 

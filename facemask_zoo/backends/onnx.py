@@ -21,6 +21,8 @@ class OnnxBackend(Backend):
 
     formats = ("onnx",)
 
+    precisions = ("fp32", "fp16")
+
     @classmethod
     def version(cls) -> str:
         return str(onnxruntime.__version__)

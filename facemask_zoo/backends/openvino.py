@@ -22,6 +22,8 @@ class OpenVINOBackend(Backend):
 
     formats = ("openvino",)
 
+    precisions = ("fp32", "fp16")
+
     @classmethod
     def version(cls) -> str:
         return str(openvino.__version__).partition("-")[0]

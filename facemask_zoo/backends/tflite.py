@@ -17,9 +17,14 @@ _ANY_SIZE = -1
 
 
 class TFLiteBackend(Backend):
-    """Runs a float ``.tflite`` file; one made for a single picture is fed one by one."""
+    """Runs a ``.tflite`` file of float input and outputs.
+
+    One that was made for a single picture is fed one by one.
+    """
 
     formats = ("tflite",)
+
+    precisions = ("fp32", "fp16")
 
     @classmethod
     def version(cls) -> str:

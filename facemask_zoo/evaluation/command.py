@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (%(default)s)")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
+    parser.add_argument(
+        "--trust", action="store_true", help="run files as they are, such as 8-bit integers"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
     parser.add_argument(
         "--protocol",
@@ -139,6 +142,7 @@ def _measure(args: argparse.Namespace, model: str, framework: str, dataset: Data
         framework=framework,
         device=args.device,
         precision=args.precision,
+        trust=args.trust,
         threads=args.threads,
         iou=args.iou,
         nms=args.nms,
