@@ -16,7 +16,7 @@ ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
 
-.PHONY: demo test lint format parity convert-matrix standalone fuzz fuzz-files lock goldens clean help
+.PHONY: demo test lint format parity precisions convert-matrix standalone fuzz fuzz-files lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make lint     style and types alone"
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
+	@echo "make precisions  half precision and integers, on labelled pictures; writes docs/converting.md"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
@@ -51,6 +52,12 @@ format: $(VENV)/.all
 
 parity: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.parity --write README.md
+
+# A folder with val.json, val/ and train/, such as users do not have.
+LABELLED ?= ../shared/data/detection
+precisions: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.precisions --data $(LABELLED)/val.json \
+		--images $(LABELLED)/val --calibration $(LABELLED)/train --write docs/converting.md
 
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all
