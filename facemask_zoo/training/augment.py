@@ -13,6 +13,7 @@ Boxes = NDArray[np.float64]
 Random = np.random.Generator
 
 _GREY = 114
+_HALF_AREA = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,9 @@ class AugmentConfig:
         face_sizes: Range of that size (square root of the area), drawn log-uniformly.
         max_zoom: Photographs are never enlarged by more than this.
         max_zoom_out: A zoomed-out view is at most this many times as wide as the photograph.
-        mosaic: Probability of a picture of two or four views instead of one.
+        mosaic: Probability of a picture of several views instead of one.
+        dense: Probability that those are three by three instead of two or four, which makes small
+            faces of large ones.
         stretch: Width and height change against each other by at most this factor.
         rotation: Largest rotation, degrees.
         flip: Probability of mirroring.
@@ -46,6 +49,7 @@ class AugmentConfig:
     max_zoom: float = 2.0
     max_zoom_out: float = 1.8
     mosaic: float = 0.3
+    dense: float = 0.0
     stretch: float = 1.3
     rotation: float = 8.0
     flip: float = 0.5
@@ -111,9 +115,11 @@ def draw_view(
         The view and its faces in pixels of the view.
     """
     matrix = _random_matrix(image, faces, size, config, random)
+    moved = move_faces(faces, matrix, size, config)
+    image, matrix = _halved_if_much_larger(image, matrix)
     fill = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [_GREY] * 3
     view = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    return np.asarray(view, np.uint8), move_faces(faces, matrix, size, config)
+    return np.asarray(view, np.uint8), moved
 
 
 def whole_view(
@@ -187,6 +193,16 @@ def _random_matrix(
     linear = rotation @ np.diag(scale * np.array([mirror, 1.0]))
     offset = np.array(size) / 2 - linear @ centre
     return np.concatenate([linear, offset[:, None]], axis=1)
+
+
+def _halved_if_much_larger(
+    image: Image, matrix: NDArray[np.float64]
+) -> tuple[Image, NDArray[np.float64]]:
+    """A view reads four pixels for each of its own: much larger photographs are averaged first."""
+    if abs(np.linalg.det(matrix[:, :2])) >= _HALF_AREA:
+        return image, matrix
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.asarray(half, np.uint8), matrix * np.array([2.0, 2.0, 1.0])
 
 
 def _random_scale(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 
 import cv2
@@ -89,12 +90,12 @@ class Batches(Dataset[Batch]):
         return draw_view(photo.image, photo.faces, size, self._augment, random)
 
     def _mosaic(self, random: Random) -> tuple[Image, Labelled]:
-        """Two or four views side by side, cut near the middle."""
+        """Two, four or nine views side by side, in strips of random widths."""
         size = self._size
         canvas = np.empty((size, size, 3), np.uint8)
-        cuts = [int(size * random.uniform(0.35, 0.65)) for _ in range(2)]
-        columns = [(0, cuts[0]), (cuts[0], size)]
-        rows = [(0, cuts[1]), (cuts[1], size)] if random.random() < 0.6 else [(0, size)]
+        dense = random.random() < self._augment.dense
+        columns = _strips(size, 3 if dense else 2, random)
+        rows = _strips(size, 3 if dense else int(random.integers(1, 3)), random)
         parts = []
         for top, bottom in rows:
             for left, right in columns:
@@ -102,6 +103,12 @@ class Batches(Dataset[Batch]):
                 canvas[top:bottom, left:right] = view
                 parts.append(faces.replace(boxes=faces.boxes + np.array([left, top, left, top])))
         return canvas, Labelled.join(parts)
+
+
+def _strips(size: int, count: int, random: Random) -> list[tuple[int, int]]:
+    """Start and end of strips that fill a side."""
+    inner = [int(size * (i + random.uniform(-0.3, 0.3)) / count) for i in range(1, count)]
+    return list(itertools.pairwise([0, *inner, size]))
 
 
 def collate(pictures: Sequence[tuple[Image, Labelled]]) -> Batch:
