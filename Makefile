@@ -15,6 +15,9 @@ SIBLING_MIRROR := $(wildcard ../shared/aizoo)
 ifneq ($(SIBLING_MIRROR),)
 export FACEMASK_ZOO_MIRROR ?= $(abspath $(SIBLING_MIRROR))
 endif
+# node, and where it finds TensorFlow.js
+export PATH := $(abspath $(BIN)):$(PATH)
+export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
 .PHONY: demo test lint format parity precisions convert-matrix standalone fuzz fuzz-files lock goldens clean help
 .DEFAULT_GOAL := help
@@ -97,6 +100,11 @@ $(VENV)/.base: $(BIN)/pip $(PACKAGING)
 	$(PIP_INSTALL) --editable .
 	touch $@
 
-$(VENV)/.all: $(BIN)/pip $(PACKAGING)
+# TensorFlow.js comes from npm: where that cannot be reached, its test is skipped.
+$(VENV)/.all: $(BIN)/pip $(PACKAGING) tests/tfjs/package-lock.json
 	$(PIP_INSTALL) --editable '.[dev]'
+	mkdir -p $(VENV)/tfjs
+	cp tests/tfjs/package.json tests/tfjs/package-lock.json $(VENV)/tfjs
+	$(BIN)/npm ci --prefix $(VENV)/tfjs --no-audit --no-fund --ignore-scripts --silent \
+		|| echo "TensorFlow.js could not be installed and is not tested."
 	touch $@ $(VENV)/.base

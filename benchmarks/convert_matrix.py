@@ -32,11 +32,10 @@ log = logging.getLogger(__name__)
 SECTION = "matrix"
 PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
 _LEGEND = (
-    f"{PROVEN} written, read back where there is a reader, and run by a framework with the "
-    f"reference's outputs; {WRITTEN} written, and read back where there is a reader, but run by no "
-    f"framework during a conversion (the tests run files that give boxes, and TensorFlow.js where "
-    f"node is installed; Core ML runs on Apple's systems alone); {FAILED} failed; {ABSENT} the "
-    f"source is not at hand."
+    f"{PROVEN} written, read back where there is a reader, and run with the reference's outputs by "
+    f"what is named below; {WRITTEN} the same, but not run, since that is not installed; {FAILED} "
+    f"failed; {ABSENT} the source is not at hand. Core ML runs on Apple's systems alone: here, the "
+    f"written program is carried out operation by operation in NumPy."
 )
 
 

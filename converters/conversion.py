@@ -25,8 +25,14 @@ from facemask_zoo.converters import (
 )
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
 from facemask_zoo.converters.proof import Proof, prove
+from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.converters.samples import Sample, make_samples
-from facemask_zoo.errors import ConversionError, UnknownNameError, WeightsError
+from facemask_zoo.errors import (
+    ConversionError,
+    InvalidArgumentError,
+    UnknownNameError,
+    WeightsError,
+)
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.store import open_weights
@@ -189,14 +195,16 @@ def convert(
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
-        InvalidArgumentError: `prune`, `input_size` or `max_ap_loss` is out of range, or 8-bit
-            integers have no pictures.
+        InvalidArgumentError: `prune`, `input_size` or `max_ap_loss` is out of range, 8-bit integers
+            have no pictures, or `data` is given for a format that no detector runs.
         ImageError: A picture cannot be read.
         DatasetError: `data` cannot be read, or shows no face.
         DownloadError: The source is not at hand and cannot be fetched.
     """
     target = Path(target)
     row = _writable(to, target, precision)
+    if data is not None and row.name in RUNNERS:
+        raise InvalidArgumentError(f"No detector runs {row.name!r}: its precision has no measure.")
     dataset = None if data is None else load_judges(data, images, max_ap_loss)
     original = _with_input_size(open_weights(source).model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)

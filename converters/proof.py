@@ -16,6 +16,7 @@ from facemask_zoo.backends import FRAMEWORKS, Framework, Options
 from facemask_zoo.cards import File
 from facemask_zoo.converters import Format, read
 from facemask_zoo.converters.half import to_half
+from facemask_zoo.converters.runners import RUNNERS, Runner
 from facemask_zoo.converters.samples import Sample
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
@@ -45,6 +46,8 @@ TOLERANCES = {
 """By precision; two to ten times what was measured on the zoo's models for the lower two."""
 
 _BOX_TOLERANCE_PIXELS = 1.0
+_FRACTIONS = (1, 1)  # size of a picture whose boxes are fractions of it
+_BEST_FACES = 10
 
 Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
 
@@ -55,7 +58,8 @@ class Difference:
 
     Attributes:
         sample: Name of the sample.
-        loc: Largest difference in the raw box offsets; NaN if one is not a number.
+        loc: Largest difference in the raw box offsets, or in the boxes, as fractions of the
+            picture, if the file gives those; NaN if one is not a number.
         scores: Largest difference in the scores; NaN if one is not a number.
         faces: How many the reference finds.
         same_faces: Whether the framework finds the same: classes equal, boxes within a pixel.
@@ -162,6 +166,8 @@ def prove(
         for framework in FRAMEWORKS.values()
         if row.name in framework.formats
     ]
+    if row.name in RUNNERS:
+        runs.append(_run_apart(RUNNERS[row.name], path, written, samples, batch, expected))
     return Proof(
         tensors_equal=_reads_back(path, row, written, precision),
         tolerance=TOLERANCES[precision],
@@ -231,6 +237,45 @@ def _run(
         for i, sample in enumerate(samples)
     )
     return Run(framework.name, backend.version(), installed=True, differences=differences)
+
+
+def _run_apart(
+    runner: Runner,
+    path: Path,
+    written: Model,
+    samples: Sequence[Sample],
+    batch: NDArray[np.float32],
+    expected: Outputs,
+) -> Run:
+    """Run a file that no backend loads."""
+    version = runner.find()
+    if version is None:
+        return Run(runner.name, None, installed=False, problem=runner.missing)
+    try:
+        found = runner.run(path, written.card.network, batch)
+    except FaceMaskZooError as error:
+        return Run(runner.name, version, installed=True, problem=str(error))
+    compare = _compare_faces if runner.gives_faces else _compare
+    differences = tuple(
+        compare(sample, written, each, answer)
+        for sample, each, answer in zip(samples, found, zip(*expected, strict=True), strict=True)
+        if sample.has_detail or not runner.gives_faces
+    )
+    return Run(runner.name, version, installed=True, differences=differences)
+
+
+def _compare_faces(sample: Sample, model: Model, found: Any, answer: Outputs) -> Difference:
+    """The best faces of a file that gives boxes against those of the reference's outputs."""
+    wanted = _faces(dataclasses.replace(sample, image_size=_FRACTIONS), model, answer)
+    count = min(_BEST_FACES, len(wanted[0]))
+    if len(found[0]) < count or (count < _BEST_FACES and len(found[0]) != count):
+        return Difference(sample.name, math.nan, math.nan, len(wanted[0]), False)
+    loc, scores = (
+        float(np.abs(np.subtract(a[:count], b[:count], dtype=np.float64)).max(initial=0))
+        for a, b in zip(found[:2], wanted[:2], strict=True)
+    )
+    same = bool((found[2][:count] == wanted[2][:count]).all())
+    return Difference(sample.name, loc, scores, len(wanted[0]), same)
 
 
 def _compare(sample: Sample, model: Model, outputs: Outputs, expected: Outputs) -> Difference:

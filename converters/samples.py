@@ -31,6 +31,11 @@ class Sample:
     values: NDArray[np.float32]
     image_size: tuple[int, int]
 
+    @property
+    def has_detail(self) -> bool:
+        """Whether not all its pixels are equal; else neighbours score the same but for rounding."""
+        return bool(self.values.std() > 0)
+
 
 def make_samples(size: int, pictures: Iterable[ImageSource] = ()) -> list[Sample]:
     """Zeros, a half, noise, and pictures.

@@ -8,6 +8,7 @@ from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import converters
 from facemask_zoo.converters import tflite_nms
+from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import postprocess, preprocess, reference
@@ -25,28 +26,14 @@ def expected_faces(model: Model, batch):
     ]
 
 
-def onnx_faces(path, batch):
-    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
-    boxes, scores, class_ids, pictures = session.run(
-        ["boxes", "scores", "class_ids", "pictures"], {"data": batch}
-    )
-    chosen = (pictures == index for index in range(len(batch)))
-    return [(boxes[rows], scores[rows], class_ids[rows]) for rows in chosen]
+KINDS = [name for name, runner in RUNNERS.items() if runner.gives_faces]
 
 
-def tflite_faces(path, batch):
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
-    run = interpreter.get_signature_runner()
-    found = []
-    for picture in batch:
-        outputs = run(data=picture.transpose(1, 2, 0)[None])
-        rows = slice(int(outputs["count"][0]))
-        boxes = np.clip(outputs["boxes"][0, rows], 0, 1)
-        found.append((boxes, outputs["scores"][0, rows], outputs["class_ids"][0, rows]))
-    return found
-
-
-RUNNERS = {"onnx_nms": onnx_faces, "tflite_nms": tflite_faces}
+@pytest.fixture(params=KINDS)
+def kind(request):
+    if RUNNERS[request.param].find() is None:
+        pytest.skip(RUNNERS[request.param].missing)
+    return request.param
 
 
 def assert_same_faces(found, expected) -> None:
@@ -57,7 +44,6 @@ def assert_same_faces(found, expected) -> None:
         np.testing.assert_array_equal(class_ids, golden[2])
 
 
-@pytest.mark.parametrize("kind", RUNNERS)
 def test_faces_of_a_seeded_network(kind, tmp_path):
     """Three classes, and thousands of boxes over the threshold before suppression."""
     model = seeded_model(NETWORKS["small"], seed=61)
@@ -65,7 +51,7 @@ def test_faces_of_a_seeded_network(kind, tmp_path):
     converters.write(model, path, kind)
     batch = seeded_batch(model.card.network, 3)
     expected = expected_faces(model, batch)
-    found = RUNNERS[kind](path, batch)
+    found = RUNNERS[kind].run(path, model.card.network, batch)
     most = tflite_nms.MAX_FACES if kind == "tflite_nms" else len(expected[0][1])
     assert len(found) == len(expected) == 3
     for (boxes, scores, _), (golden_boxes, golden_scores, _) in zip(found, expected, strict=True):
@@ -75,7 +61,6 @@ def test_faces_of_a_seeded_network(kind, tmp_path):
         np.testing.assert_allclose(boxes[:count], golden_boxes[:count], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", RUNNERS)
 def test_the_weights_can_still_be_read(kind, tmp_path):
     model = seeded_model(NETWORKS["small"], seed=62)
     converters.write(model, tmp_path / "model", kind)
@@ -85,7 +70,6 @@ def test_the_weights_can_still_be_read(kind, tmp_path):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("kind", RUNNERS)
 def test_faces_in_photographs(kind, shared, tmp_path):
     model = converters.read(shared / "aizoo" / "face_mask_detection.pth").without_dust()
     converters.write(model, tmp_path / "model", kind)
@@ -95,4 +79,4 @@ def test_faces_in_photographs(kind, shared, tmp_path):
     batch = np.stack([preprocess(load_image(path), 260) for path in paths])
     expected = expected_faces(model, batch)
     assert sum(len(faces[1]) for faces in expected) > 10
-    assert_same_faces(RUNNERS[kind](tmp_path / "model", batch), expected)
+    assert_same_faces(RUNNERS[kind].run(tmp_path / "model", model.card.network, batch), expected)

@@ -1,21 +1,22 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters import aizoo_pth, tfjs
 from facemask_zoo.converters import tensorflow as frozen
+from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.ssd import reference
 
 FORMAT = "tfjs"
-RUNNER = Path(__file__).parent / "tfjs_predict.cjs"
+SCRIPT = ROOT / "converters" / "tfjs_predict.cjs"
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
 
 
@@ -45,14 +46,13 @@ def test_a_model_without_a_card_is_known_by_its_layers(tmp_path):
 
 
 def test_tensorflow_js_runs_and_rewrites_the_model(model, tmp_path, assert_same):
-    modules = Path(os.environ.get("NODE_PATH", tmp_path / "nowhere")) / "@tensorflow" / "tfjs"
-    if not modules.is_dir():
-        pytest.skip("needs node with @tensorflow/tfjs in NODE_PATH")
+    if RUNNERS["tfjs"].find() is None:
+        pytest.skip(RUNNERS["tfjs"].missing)
     converters.write(model, tmp_path / "model.json", "tfjs")
     batch = seeded_batch(model.card.network, 2)
     np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(tmp_path / "in.bin")
-    command = ["node", RUNNER, tmp_path, "2", str(model.card.network.input_size)]
-    subprocess.run(command, check=True, timeout=120, capture_output=True)
+    words = [tmp_path / "model.json", tmp_path, "2", str(model.card.network.input_size)]
+    subprocess.run(["node", SCRIPT, *words], check=True, timeout=120, capture_output=True)
     expected = reference.forward(model.card.network, model.tensors, batch)
     for name, values, tolerance in zip((LOC, SCORES), expected, (1e-4, 1e-5), strict=True):
         output = np.fromfile(tmp_path / f"{name}.out", np.float32).reshape(values.shape)

@@ -1,19 +1,21 @@
-// Loads model.json of a folder, predicts what in.bin holds, and saves outputs and model again.
-// Usage: node tfjs_predict.cjs FOLDER COUNT SIZE
+// Loads a layers model, predicts what in.bin of a folder holds, and saves outputs and model there.
+// Usage: node tfjs_predict.cjs MODEL.JSON FOLDER COUNT SIZE
 const fs = require("fs");
 const path = require("path");
 const tf = require("@tensorflow/tfjs");
 
-const [folder, count, size] = [process.argv[2], Number(process.argv[3]), Number(process.argv[4])];
+const [model, folder] = process.argv.slice(2, 4);
+const [count, size] = process.argv.slice(4).map(Number);
+const besideModel = (name) => path.join(path.dirname(model), name);
 const inFolder = (name) => path.join(folder, name);
 const bytes = (buffer) => buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.length);
 
 async function main() {
-  const { weightsManifest, ...model } = JSON.parse(fs.readFileSync(inFolder("model.json")));
+  const { weightsManifest, ...topology } = JSON.parse(fs.readFileSync(model));
   const [{ paths, weights }] = weightsManifest;
-  const weightData = bytes(Buffer.concat(paths.map((name) => fs.readFileSync(inFolder(name)))));
+  const weightData = bytes(Buffer.concat(paths.map((name) => fs.readFileSync(besideModel(name)))));
   const loaded = await tf.loadLayersModel({
-    load: async () => ({ ...model, weightSpecs: weights, weightData }),
+    load: async () => ({ ...topology, weightSpecs: weights, weightData }),
   });
   const images = new Float32Array(bytes(fs.readFileSync(inFolder("in.bin"))));
   const outputs = loaded.predict(tf.tensor4d(images, [count, size, size, 3]));

@@ -1,0 +1,166 @@
+"""Runs files of the formats that no backend loads, to prove them: each by what it is for."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.ssd import Network
+from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME, LOC_NAME, SCORES_NAME
+from facemask_zoo.ssd.postprocess import Found
+
+Batch = NDArray[np.float32]
+Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+
+_TFJS_SCRIPT = Path(__file__).parent / "tfjs_predict.cjs"
+_TFJS_SECONDS = 300
+
+
+@dataclasses.dataclass(frozen=True)
+class Runner:
+    """A way to run the files of one format.
+
+    Attributes:
+        name: What runs them.
+        find: Its version; None if it is not installed.
+        missing: What to say if it is not.
+        run: From file, network and (N, 3, S, S) batch to what each picture gives: its two raw
+            outputs, or its faces with boxes as fractions of it.
+        gives_faces: Whether it is faces.
+    """
+
+    name: str
+    find: Callable[[], str | None]
+    missing: str
+    run: Callable[[Path, Network, Batch], Sequence[Any]]
+    gives_faces: bool = False
+
+
+def run_tfjs(path: Path, network: Network, batch: Batch) -> list[Outputs]:
+    """Run a TensorFlow.js layers model in node.
+
+    Raises:
+        WeightsError: TensorFlow.js does not accept the model.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(Path(folder) / "in.bin")
+        words = [str(path), folder, str(len(batch)), str(network.input_size)]
+        result = subprocess.run(
+            [_node(), _TFJS_SCRIPT, *words], capture_output=True, timeout=_TFJS_SECONDS, check=False
+        )
+        if result.returncode:
+            raise WeightsError(f"TensorFlow.js does not accept {path}: {result.stderr.decode()}")
+        loc, scores = (
+            np.fromfile(Path(folder) / f"{name}.out", np.float32).reshape(
+                len(batch), network.anchor_count, columns
+            )
+            for name, columns in ((LOC_NAME, BOX_COORDINATES), (SCORES_NAME, len(network.classes)))
+        )
+        return list(zip(loc, scores, strict=True))
+
+
+def run_coreml(path: Path, network: Network, batch: Batch) -> list[Outputs]:
+    """Carry out a Core ML program in NumPy, since Apple's own runs on its systems alone."""
+    from facemask_zoo.converters.coreml_program import Program
+
+    return list(zip(*Program(path).run(batch), strict=True))
+
+
+def run_onnx_nms(path: Path, network: Network, batch: Batch) -> list[Found]:
+    """Run an ONNX file that gives boxes.
+
+    Raises:
+        WeightsError: onnxruntime does not accept it.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(path)
+        boxes, scores, class_ids, pictures = session.run(
+            ["boxes", "scores", "class_ids", "pictures"], {INPUT_NAME: batch}
+        )
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise WeightsError(f"onnxruntime does not accept {path}: {error}") from error
+    chosen = (pictures == index for index in range(len(batch)))
+    return [(boxes[rows], scores[rows], class_ids[rows]) for rows in chosen]
+
+
+def run_tflite_nms(path: Path, network: Network, batch: Batch) -> list[Found]:
+    """Run a TFLite file that gives boxes.
+
+    Raises:
+        WeightsError: TFLite does not accept it.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        run = Interpreter(model_content=path.read_bytes()).get_signature_runner()
+        answers = [run(**{INPUT_NAME: picture.transpose(1, 2, 0)[None]}) for picture in batch]
+    except (ValueError, RuntimeError) as error:
+        raise WeightsError(f"TFLite does not accept {path}: {error}") from error
+    found = []
+    for answer in answers:
+        rows = slice(int(answer["count"][0]))
+        boxes = np.clip(answer["boxes"][0, rows], 0, 1)
+        found.append((boxes, answer["scores"][0, rows], answer["class_ids"][0, rows]))
+    return found
+
+
+def _node() -> str:
+    return shutil.which("node") or "node"
+
+
+def _tfjs_version() -> str | None:
+    """Version of the package, where node and NODE_PATH lead to one."""
+    if not shutil.which("node") or not os.environ.get("NODE_PATH"):
+        return None
+    program = "console.log(require('@tensorflow/tfjs/package.json').version)"
+    result = subprocess.run([_node(), "-e", program], capture_output=True, text=True, check=False)
+    return None if result.returncode else result.stdout.strip()
+
+
+def _version_of(module: str, distribution: str) -> str | None:
+    return metadata.version(distribution) if importlib.util.find_spec(module) else None
+
+
+RUNNERS: dict[str, Runner] = {
+    "tfjs": Runner(
+        "TensorFlow.js",
+        _tfjs_version,
+        "node with @tensorflow/tfjs in NODE_PATH is not there",
+        run_tfjs,
+    ),
+    "coreml": Runner(
+        "interpreter of Core ML programs",
+        lambda: _version_of("coremltools", "coremltools"),
+        "coremltools is not installed",
+        run_coreml,
+    ),
+    "onnx_nms": Runner(
+        "onnx",
+        lambda: _version_of("onnxruntime", "onnxruntime"),
+        "onnxruntime is not installed",
+        run_onnx_nms,
+        gives_faces=True,
+    ),
+    "tflite_nms": Runner(
+        "tflite",
+        lambda: _version_of("ai_edge_litert", "ai-edge-litert"),
+        "ai-edge-litert is not installed",
+        run_tflite_nms,
+        gives_faces=True,
+    ),
+}
+"""By name of the format."""
