@@ -3,6 +3,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from training.toys import LABELS
 
 from facemask_zoo.datasets import Face, Picture
@@ -48,16 +49,17 @@ def test_tiny_faces_are_ignored():
     assert moved.ignored.tolist() == [True]
 
 
+@pytest.mark.parametrize("scale", [1, 5])
 @pytest.mark.parametrize("seed", range(20))
-def test_boxes_stay_on_their_faces(seed):
+def test_boxes_stay_on_their_faces(seed, scale):
     """A bright square on black: after any view, the box holds what is bright and nothing else."""
-    image = np.zeros((120, 160, 3), np.uint8)
-    image[40:80, 60:100] = 255
+    image = np.zeros((120 * scale, 160 * scale, 3), np.uint8)
+    image[40 * scale : 80 * scale, 60 * scale : 100 * scale] = 255
+    corners = tuple(scale * place for place in (60, 40, 100, 80))
     config = AugmentConfig(rotation=0.0, face_sizes=(10.0, 30.0))
     random = np.random.default_rng(seed)
-    view, faces = draw_view(
-        image, label((60, 40, 100, 80), size=(160, 120)), (64, 64), config, random
-    )
+    labels = label(corners, size=(160 * scale, 120 * scale))
+    view, faces = draw_view(image, labels, (64, 64), config, random)
     for x0, y0, x1, y1 in np.rint(faces.boxes[~faces.ignored]).astype(int):
         inside = view[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1]
         assert inside.mean() > 240
@@ -94,6 +96,15 @@ def test_workers_give_the_same_batches(photographs, workers):
     assert cv2.getNumThreads() == threads
     assert len(found) == 4
     assert (found[0].pictures == batches(photographs)[2].pictures).all()
+
+
+def test_dense_mosaics_show_more_and_smaller_faces(photographs):
+    plain = [batches(photographs, dense=0.0)[i].faces for i in range(6)]
+    dense = [batches(photographs, dense=1.0)[i].faces for i in range(6)]
+    assert sum(len(f.boxes) for f in dense) > 1.5 * sum(len(f.boxes) for f in plain)
+    sides = [torch.cat([f.boxes for f in found]) for found in (plain, dense)]
+    widths = [(boxes[:, 2] - boxes[:, 0]).median() for boxes in sides]
+    assert widths[1] < widths[0]
 
 
 def test_weights_decide_how_often_a_picture_is_drawn(photographs):
