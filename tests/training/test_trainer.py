@@ -12,6 +12,8 @@ from facemask_zoo import converters
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DeviceError, InvalidArgumentError
 from facemask_zoo.images import load_image
+from facemask_zoo.training.config import find_config, read_config
+from facemask_zoo.training.photographs import load_photographs
 from facemask_zoo.training.record import read_log
 from facemask_zoo.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME, Trainer
 
@@ -67,6 +69,33 @@ def test_recorded_losses(toys, photographs, tmp_path):
     trainer.run(log_every=1)
     totals = [row["total"] for row in read_log(tmp_path / "log.csv")]
     assert totals == pytest.approx(RECORDED, rel=2e-3)
+
+
+@pytest.mark.shared
+def test_the_recorded_configuration_gives_the_recorded_losses(shared, tmp_path):
+    """The first three steps of ``zoo-260``, in batches of eight, on forty of its photographs."""
+    folder = shared / "data" / "detection"
+    content = json.loads((folder / "train.json").read_text())
+    content["images"] = content["images"][:40]
+    chosen = {image["id"] for image in content["images"]}
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] in chosen]
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    config = read_config(find_config("zoo-260"))
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(
+            config.data,
+            annotations=str(tmp_path / "train.json"),
+            images=str(folder / "train"),
+            negatives="",
+        ),
+        schedule=dataclasses.replace(config.schedule, steps=3, batch_size=8),
+    )
+    photographs = load_photographs(config.data, config.network.classes)
+    assert len(photographs) == 40
+    make_trainer(photographs, tmp_path, config).run(log_every=1)
+    totals = [row["total"] for row in read_log(tmp_path / "log.csv")]
+    assert totals == pytest.approx(RECORDED_ON_PHOTOGRAPHS, rel=2e-3)
 
 
 def test_a_resumed_run_has_the_losses_of_an_unbroken_one(toys, photographs, tmp_path):
@@ -132,4 +161,5 @@ def test_a_missing_device_is_refused(toys, photographs, tmp_path):
         make_trainer(photographs, tmp_path, toy_config(toys), device="cuda")
 
 
+RECORDED_ON_PHOTOGRAPHS = [5.44381, 5.52557, 5.50763]
 RECORDED = [5.88067, 5.73664, 5.69258, 5.57155, 5.55475, 5.29199]
