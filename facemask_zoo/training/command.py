@@ -147,6 +147,7 @@ def _schedule(args: argparse.Namespace, schedule: ScheduleConfig) -> ScheduleCon
     return dataclasses.replace(
         schedule,
         steps=steps,
+        stop=0 if args.steps else schedule.stop,
         warmup=min(schedule.warmup, steps // 10),
         decay=round(steps * share),
         batch_size=args.batch_size or schedule.batch_size,

@@ -25,7 +25,8 @@ class ScheduleConfig:
     """How long and how fast.
 
     Attributes:
-        steps: Batches in the whole run.
+        steps: Batches in the whole run; the rate is made for so many.
+        stop: Batches after which the run ends nevertheless; 0 for none.
         batch_size: Pictures per batch.
         learning_rate: Highest learning rate.
         warmup: Steps of linear warm-up.
@@ -37,6 +38,7 @@ class ScheduleConfig:
     """
 
     steps: int
+    stop: int = 0
     batch_size: int = 32
     learning_rate: float = 3e-3
     warmup: int = 200
@@ -45,6 +47,11 @@ class ScheduleConfig:
     weight_decay: float = 0.02
     clip: float = 5.0
     ema_decay: float = 0.998
+
+    @property
+    def end(self) -> int:
+        """Number of the last step."""
+        return min(self.steps, self.stop or self.steps)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Trainer:
             config.schedule.batch_size,
             config.augment,
             config.seed,
-            config.schedule.steps,
+            config.schedule.end,
         )
         torch.manual_seed(config.seed)
         self.model = self._make_model()
@@ -109,7 +109,7 @@ class Trainer:
             self.restore(load_checkpoint(self.folder / CHECKPOINT_NAME))
             logger.info("Going on from step %d of %s.", self.step, self.folder)
         self._write_config()
-        steps = self.config.schedule.steps
+        steps = self.config.schedule.end
         with Record(self.folder, self.step, tensorboard=tensorboard) as record:
             for losses in self._steps():
                 record.add(losses)
@@ -194,7 +194,7 @@ class Trainer:
         self.step = state["step"]
 
     def _steps(self) -> Iterator[Losses]:
-        total = self.config.schedule.steps
+        total = self.config.schedule.end
         batches = iterate(self._batches, self.step, self._workers)
         for batch in tqdm(batches, total=total, initial=self.step, unit="step"):
             yield self.train_step(batch)

@@ -98,6 +98,20 @@ def test_the_recorded_configuration_gives_the_recorded_losses(shared, tmp_path):
     assert totals == pytest.approx(RECORDED_ON_PHOTOGRAPHS, rel=2e-3)
 
 
+def test_a_run_may_end_before_its_rate_has_fallen(toys, photographs, tmp_path):
+    config = toy_config(toys, 4)
+    schedule = dataclasses.replace(config.schedule, decay=4)
+    rates = {}
+    for stop in (0, 2):
+        chosen = dataclasses.replace(config, schedule=dataclasses.replace(schedule, stop=stop))
+        folder = tmp_path / str(stop)
+        make_trainer(photographs, folder, chosen).run(log_every=1)
+        rates[stop] = [row["learning_rate"] for row in read_log(folder / "log.csv")]
+    assert len(rates[0]) == 4
+    assert rates[2] == rates[0][:2]
+    assert rates[0][1] > rates[0][3]
+
+
 def test_a_resumed_run_has_the_losses_of_an_unbroken_one(toys, photographs, tmp_path):
     config = toy_config(toys, 6)
     whole = make_trainer(photographs, tmp_path / "whole", config)
