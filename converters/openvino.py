@@ -10,6 +10,7 @@ import numpy as np
 import openvino
 from openvino import opset8
 
+from facemask_zoo.backends.openvino import core
 from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
@@ -28,7 +29,7 @@ def read_card(path: Path) -> str | None:
         WeightsError: OpenVINO does not read the file.
     """
     try:
-        graph = openvino.Core().read_model(path)
+        graph = core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error
     return str(graph.get_rt_info(CARD_KEY).value) if graph.has_rt_info(CARD_KEY) else None

@@ -13,6 +13,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
+from facemask_zoo.backends.openvino import core
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.openvino import graph_of
 from facemask_zoo.converters.samples import check_pictures
@@ -48,6 +49,7 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
         InvalidArgumentError: There is no picture.
     """
     check_pictures(pictures)
+    core()  # which outlives those that NNCF makes
     with _quiet_nncf() as nncf:
         data = nncf.Dataset([{INPUT_NAME: picture[None]} for picture in pictures])
         quantised = nncf.quantize(graph_of(model), data, subset_size=len(pictures))

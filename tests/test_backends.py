@@ -13,6 +13,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 from make_goldens import FOLDER, ROW_STEP, SEED
+from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import DeviceError, WeightsError, converters
@@ -197,3 +198,24 @@ def test_pytorch_loads_our_state_dict(need, tmp_path):
     (tmp_path / "model.pt").write_bytes((tmp_path / "model.pt").read_bytes()[:-1000])
     with pytest.raises(WeightsError, match="PyTorch does not accept"):
         backend(tmp_path / "model.pt", NETWORKS["small"], Options())
+
+
+def test_signals_are_handled_after_openvino_is_gone(need):
+    """Its plug-in sets a stack for signals, and used to free it while it was still set."""
+    need("openvino")
+    program = """
+import gc, os, signal
+import numpy as np
+from facemask_zoo import Detector
+for _ in range(2):
+    detector = Detector.load("zoo-260", framework="openvino")
+    detector.forward(np.zeros((1, 3, 260, 260), np.float32))
+del detector
+gc.collect()
+blocks = [bytearray(100_000) for _ in range(50)]
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr

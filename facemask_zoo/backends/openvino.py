@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ import openvino
 from facemask_zoo.backends.base import Backend, Batch, Outputs
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
+
+
+@functools.cache
+def core() -> openvino.Core:
+    """The one runtime of this process, never given up.
+
+    With its last runtime OpenVINO frees a stack that it has set for signals, and may leave it set:
+    the next signal with a handler in Python would then end the process.
+    """
+    return openvino.Core()
 
 
 class OpenVINOBackend(Backend):
@@ -36,7 +47,7 @@ class OpenVINOBackend(Backend):
         if self.options.threads:
             settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
-            compiled = openvino.Core().compile_model(path, "CPU", settings)
+            compiled = core().compile_model(path, "CPU", settings)
             self._outputs = [compiled.output(name) for name in (LOC_NAME, SCORES_NAME)]
         except RuntimeError as error:
             raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error

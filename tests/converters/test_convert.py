@@ -97,7 +97,7 @@ def test_every_format_is_proven(name, source, tmp_path, request):
         assert converters.read(target).digest == MODEL.digest
 
 
-@pytest.mark.parametrize(("name", "precision"), REDUCED, ids="-".join)
+@pytest.mark.parametrize(("name", "precision"), REDUCED)
 def test_lower_precisions_are_smaller_and_near(name, precision, source, need, portrait, tmp_path):
     need(name)
     target = tmp_path / f"model{FORMATS[name].suffix}"
@@ -105,7 +105,8 @@ def test_lower_precisions_are_smaller_and_near(name, precision, source, need, po
     assert report.passed
     assert report.proof.has_run
     assert TOLERANCES["fp32"].loc < report.proof.loc <= TOLERANCES[precision].loc
-    assert report.proof.tensors_equal is (True if precision == "fp16" else None)
+    readable = precision == "fp16" and FORMATS[name].reads
+    assert report.proof.tensors_equal is (True if readable else None)
 
 
 def test_integers_without_pictures_are_refused(source, need, tmp_path):
