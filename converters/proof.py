@@ -43,7 +43,7 @@ TOLERANCES = {
     "fp16": Tolerance(0.1, 0.01),
     "int8": Tolerance(2.0, 0.1),
 }
-"""By precision; two to ten times what was measured on the zoo's models for the lower two."""
+"""By precision. The lower two find what is broken; what they cost, average precision tells."""
 
 _BOX_TOLERANCE_PIXELS = 1.0
 _FRACTIONS = (1, 1)  # size of a picture whose boxes are fractions of it

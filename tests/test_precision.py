@@ -67,7 +67,7 @@ def test_a_trusted_file_runs_as_it_is(integers, demo_picture, capsys):
     framework, path = integers
     found = Detector.load(path, framework=framework, trust=True).detect(demo_picture)
     assert_finds(found, Detector.load("zoo-260").detect(demo_picture))
-    assert Detector.load(path, trust=True).framework in FRAMEWORKS
+    assert Detector.load(path, trust=True).framework == framework
     words = ["detect", str(demo_picture), "--model", str(path), "--trust", "--json"]
     assert cli.main(words) == 0
     assert '"mask"' in capsys.readouterr().out

@@ -98,6 +98,8 @@ FRAMEWORKS: dict[str, Framework] = {
             ("ai-edge-litert",),
             ("tflite",),
         ),
+        Framework("ncnn", "ncnn", "NcnnBackend", "ncnn", ("ncnn",), ("ncnn",)),
+        Framework("paddle", "Paddle", "PaddleBackend", "paddle", ("paddlepaddle",), ("paddle",)),
         Framework(
             "opencv",
             "OpenCV-DNN (Caffe)",
@@ -111,8 +113,6 @@ FRAMEWORKS: dict[str, Framework] = {
             ),
             ("caffe", "onnx"),
         ),
-        Framework("paddle", "Paddle", "PaddleBackend", "paddle", ("paddlepaddle",), ("paddle",)),
-        Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",), ("mxnet",)),
         Framework(
             "pytorch",
             "PyTorch",
@@ -121,7 +121,7 @@ FRAMEWORKS: dict[str, Framework] = {
             ("torch",),
             ("safetensors", "pytorch"),
         ),
-        Framework("ncnn", "ncnn", "NcnnBackend", "ncnn", ("ncnn",), ("ncnn",)),
+        Framework("mxnet", "MXNet", "MXNetBackend", "mxnet", ("mxnet",), ("mxnet",)),
         Framework(
             "tensorflow",
             "TensorFlow",
