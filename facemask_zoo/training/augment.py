@@ -118,7 +118,9 @@ def draw_view(
     moved = move_faces(faces, matrix, size, config)
     image, matrix = _halved_if_much_larger(image, matrix)
     fill = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [_GREY] * 3
-    view = cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    view = cv2.warpAffine(
+        image, _between_centres(matrix), size, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+    )
     return np.asarray(view, np.uint8), moved
 
 
@@ -203,6 +205,13 @@ def _halved_if_much_larger(
         return image, matrix
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.asarray(half, np.uint8), matrix * np.array([2.0, 2.0, 1.0])
+
+
+def _between_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same map for OpenCV, which counts from the centre of the first pixel, not its corner."""
+    half = np.full(2, 0.5)
+    offset = matrix[:, :2] @ half + matrix[:, 2] - half
+    return np.concatenate([matrix[:, :2], offset[:, None]], axis=1)
 
 
 def _random_scale(

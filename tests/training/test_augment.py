@@ -67,6 +67,27 @@ def test_boxes_stay_on_their_faces(seed, scale):
         assert around.size == inside.size or (around == around[0, 0]).all(-1).any()
 
 
+def test_a_view_is_not_shifted_against_its_boxes():
+    """The centre of mass of a bright square is the centre of its box, to a tenth of a pixel."""
+    image = np.zeros((480, 640, 3), np.uint8)
+    image[160:320, 240:400] = 255
+    labels = label((240, 160, 400, 320), size=(640, 480))
+    config = AugmentConfig(rotation=0.0, face_sizes=(10.0, 30.0), min_visible=1.0)
+    random = np.random.default_rng(1)
+    errors = []
+    for _ in range(40):
+        view, faces = draw_view(image, labels, (64, 64), config, random)
+        for box in faces.boxes[~faces.ignored]:
+            around = np.rint(box + np.array([-2, -2, 2, 2])).clip(0, 64)
+            left, top, right, bottom = around.astype(int)
+            light = view[top:bottom, left:right, 0].astype(np.float64)
+            x = light.sum(0) @ (np.arange(left, right) + 0.5) / light.sum()
+            y = light.sum(1) @ (np.arange(top, bottom) + 0.5) / light.sum()
+            errors.append([x - box[[0, 2]].mean(), y - box[[1, 3]].mean()])
+    assert len(errors) > 10
+    np.testing.assert_allclose(np.mean(errors, axis=0), 0, atol=0.1)
+
+
 def test_colours_change_but_not_the_shape(rng):
     image = rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)
     config = AugmentConfig(blur=1, noise=1, jpeg=1)
