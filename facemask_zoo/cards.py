@@ -12,6 +12,7 @@ from typing import Any
 
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
+from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import CONF
 
 DEFAULT_MODEL = "zoo-260"
@@ -50,6 +51,7 @@ class ModelCard:
         source: Published file from which the canonical tensors are made, if they do not ship.
         files: Files that ship, by format; the first of a list is the one to open.
         conf: Recommended score threshold.
+        nms: Kind of non-maximum suppression that suits it, one of ``ssd.boxes.NMS_KINDS``.
         details: Everything else worth knowing: training data, figures, intended use, limits.
     """
 
@@ -61,6 +63,7 @@ class ModelCard:
     source: File | None = None
     files: Mapping[str, tuple[File, ...]] = dataclasses.field(default_factory=dict)
     conf: float = CONF
+    nms: str = "standard"
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +138,8 @@ def _check_texts(card: ModelCard) -> None:
         raise WeightsError(f"expected {what}, but got {card.name!r:.100}")
     if not isinstance(card.conf, int | float) or not 0 <= card.conf <= 1:
         raise WeightsError(f"conf: expected a number from 0 to 1, but got {card.conf!r}")
+    if card.nms not in NMS_KINDS:
+        raise UnknownNameError.among("nms", card.nms, NMS_KINDS)
 
 
 def list_models() -> list[str]:

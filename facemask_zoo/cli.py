@@ -78,7 +78,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
     parser.add_argument("--conf", type=float, default=CONF, help="score threshold (%(default)s)")
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
-    parser.add_argument("--nms", default="standard", choices=NMS_KINDS)
+    parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (the model's recommended)")
     parser.add_argument(
         "--max-pixels", type=int, default=MAX_PIXELS, help="refuse larger pictures (%(default)s)"
     )

@@ -39,7 +39,7 @@ class Detector:
         backend: The network on that framework.
         conf: Only faces that score above this are reported.
         iou: A box that overlaps a better one by more than this is dropped.
-        nms: ``"standard"``, or ``"aizoo"`` for AIZOO's arithmetic.
+        nms: How duplicates are suppressed, see :meth:`load`.
         max_pixels: Larger pictures are refused before they are decoded.
     """
 
@@ -66,7 +66,7 @@ class Detector:
         threads: int | None = None,
         conf: float = CONF,
         iou: float = IOU,
-        nms: str = "standard",
+        nms: str | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Detector:
         """Load a model on a framework.
@@ -83,8 +83,9 @@ class Detector:
             threads: CPU threads; None leaves it to the framework.
             conf: Score threshold, 0..1.
             iou: Overlap threshold of non-maximum suppression, 0..1.
-            nms: ``"standard"`` for the true overlap, ``"aizoo"`` for AIZOO's own arithmetic (1e-3
-                in the areas, truncated pixels).
+            nms: ``"standard"`` for the true overlap; ``"blended"`` also averages every box with
+                those that agree with it; ``"aizoo"`` for AIZOO's own arithmetic (1e-3 in the areas,
+                truncated pixels). None takes what the model's card recommends.
             max_pixels: Largest width x height of a picture.
 
         Returns:
@@ -104,7 +105,8 @@ class Detector:
         weights = open_weights(model, trust=trust)
         options = Options(device=device, precision=precision, threads=threads)
         name, backend = _start(weights, framework, options)
-        return cls(weights.card, name, backend, conf, iou, nms, max_pixels)
+        kind = weights.card.nms if nms is None else nms
+        return cls(weights.card, name, backend, conf, iou, kind, max_pixels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -256,10 +258,10 @@ def _source_name(image: ImageSource) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 
-def _check_settings(conf: float, iou: float, nms: str) -> None:
+def _check_settings(conf: float, iou: float, nms: str | None) -> None:
     _check_fraction("conf", conf)
     _check_fraction("iou", iou)
-    if nms not in NMS_KINDS:
+    if nms is not None and nms not in NMS_KINDS:
         raise UnknownNameError.among("nms", nms, NMS_KINDS)
 
 

@@ -22,6 +22,7 @@ from facemask_zoo import (
     list_models,
 )
 from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.model import Model
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,15 @@ def test_forward_refuses_what_does_not_fit(detector):
             detector.forward(batch)
     with pytest.raises(InvalidArgumentError, match="float32"):
         detector.forward(good.astype(np.float64))
+
+
+def test_the_card_says_how_duplicates_are_suppressed(tmp_path):
+    model = seeded_model(SMALL, 3)
+    blended = Model(dataclasses.replace(model.card, nms="blended"), model.tensors)
+    converters.write(blended, tmp_path / "blended.onnx", "onnx")
+    assert Detector.load(tmp_path / "blended.onnx", framework="onnx").nms == "blended"
+    detector = Detector.load(tmp_path / "blended.onnx", framework="onnx", nms="standard")
+    assert detector.nms == "standard"
 
 
 @pytest.mark.parametrize("name", ["conf", "iou"])

@@ -159,3 +159,9 @@ def test_every_card_reads_back_and_describes_its_files():
 def test_a_damaged_card_is_refused(text):
     with pytest.raises(WeightsError):
         ModelCard.from_json(text)
+
+
+def test_a_card_with_an_unknown_suppression_is_refused():
+    card = dataclasses.replace(cards.load_card("aizoo-260"), nms="fast")
+    with pytest.raises(WeightsError, match="nms"):
+        ModelCard.from_json(card.to_json())

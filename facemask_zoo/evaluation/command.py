@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--conf", type=float, help="threshold for labels and mistakes (each model's recommended)"
     )
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
-    parser.add_argument("--nms", default="standard", choices=NMS_KINDS)
+    parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (each model's recommended)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write HTML, JSON, CSV and PNG")
     parser.add_argument("--json", action="store_true", help="one line of JSON per run")
 

@@ -1,7 +1,7 @@
 """What every framework shares, in NumPy alone: network, anchors, pre- and post-processing."""
 
 from facemask_zoo.ssd.anchors import anchors
-from facemask_zoo.ssd.boxes import decode, encode, iou, nms
+from facemask_zoo.ssd.boxes import blend, decode, encode, iou, nms
 from facemask_zoo.ssd.network import Builder, Convolution, Level, Network, Stage, build
 from facemask_zoo.ssd.postprocess import postprocess
 from facemask_zoo.ssd.preprocess import preprocess
@@ -13,6 +13,7 @@ __all__ = [
     "Network",
     "Stage",
     "anchors",
+    "blend",
     "build",
     "decode",
     "encode",

@@ -11,7 +11,12 @@ from facemask_zoo.errors import UnknownNameError
 
 Floats = NDArray[np.floating[Any]]
 
-NMS_KINDS = ("standard", "aizoo")
+NMS_KINDS = ("standard", "blended", "aizoo")
+
+BLEND_FLOOR = 0.05
+"""Boxes that score above this have a say in :func:`blend`, whatever the caller's threshold."""
+
+_BLEND_OVERLAP = 0.6
 
 # Overlaps are computed for this many boxes at once: few calls, and a bounded table.
 _NMS_BLOCK = 64
@@ -66,15 +71,16 @@ def iou(first: Floats, second: Floats, epsilon: float = 0.0) -> NDArray[np.float
     Returns:
         (N, M) overlaps; 0 where both boxes are empty.
     """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    intersection = np.prod(np.maximum(high - low, 0), axis=-1)
-    area_1 = np.prod(first[:, 2:] - first[:, :2] + epsilon, axis=-1)
-    area_2 = np.prod(second[:, 2:] - second[:, :2] + epsilon, axis=-1)
-    union = area_1[:, None] + area_2[None, :] - intersection
-    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-    return np.asarray(overlap)
+    # Coordinate by coordinate: sums over an axis of two are many times slower.
+    left, top, right, bottom = np.asarray(first, np.float64).T[:, :, None]
+    others = np.asarray(second, np.float64).T
+    width = np.minimum(right, others[2]) - np.maximum(left, others[0])
+    height = np.minimum(bottom, others[3]) - np.maximum(top, others[1])
+    intersection = np.maximum(width, 0) * np.maximum(height, 0)
+    area_1 = (right - left + epsilon) * (bottom - top + epsilon)
+    area_2 = (others[2] - others[0] + epsilon) * (others[3] - others[1] + epsilon)
+    union = area_1 + area_2 - intersection
+    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def nms(
@@ -86,13 +92,13 @@ def nms(
         boxes: (N, 4) normalised corners.
         scores: (N,) confidences.
         threshold: A box that overlaps a better one by more than this is dropped.
-        kind: ``"standard"`` for the true IoU, ``"aizoo"`` for AIZOO's.
+        kind: ``"standard"`` or ``"blended"`` for the true IoU, ``"aizoo"`` for AIZOO's.
 
     Returns:
         Indices of the boxes that stay, best score first; equal scores keep their order.
 
     Raises:
-        UnknownNameError: `kind` is neither of the two.
+        UnknownNameError: There is no such kind.
     """
     if kind not in NMS_KINDS:
         raise UnknownNameError.among("nms", kind, NMS_KINDS)
@@ -109,6 +115,29 @@ def nms(
                 alive &= ~duplicates[row]
         order = order[_NMS_BLOCK:][alive[_NMS_BLOCK:]]
     return np.asarray(kept, dtype=np.int64)
+
+
+def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Average every box that stays with those that agree with it (Gidaris and Komodakis 2015).
+
+    Several anchors see the same face. Their mean, weighted by score, is nearer to the face than
+    the box of the best score, and trembles less from frame to frame.
+
+    Args:
+        boxes: (N, 4) normalised corners before suppression.
+        scores: (N,) confidences.
+        kept: (K,) indices of the boxes that stay.
+
+    Returns:
+        (K, 4) corners; those of a box with which no box above ``BLEND_FLOOR`` agrees are its own.
+    """
+    own = np.asarray(boxes, np.float64)[kept]
+    voters = np.flatnonzero(scores > BLEND_FLOOR)
+    agree = iou(own, boxes[voters]) > _BLEND_OVERLAP
+    weights = np.where(agree, scores[voters], 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    mean = weights @ boxes[voters] / np.where(total > 0, total, 1)
+    return np.asarray(np.where(total > 0, mean, own))
 
 
 def _centre_and_size(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

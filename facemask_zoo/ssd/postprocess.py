@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.ssd.anchors import anchors
-from facemask_zoo.ssd.boxes import decode, nms
+from facemask_zoo.ssd.boxes import BLEND_FLOOR, blend, decode, nms
 from facemask_zoo.ssd.network import Network
 
 CONF = 0.5
@@ -37,7 +37,8 @@ def postprocess(
         image_size: Width and height of the picture, in pixels.
         conf: Only scores above this count.
         iou: A box that overlaps a better one by more than this is dropped.
-        kind: ``"standard"``, or ``"aizoo"`` for AIZOO's overlaps and truncated pixels.
+        kind: ``"standard"``; ``"blended"`` to average every box with those that agree with it; or
+            ``"aizoo"`` for AIZOO's overlaps and truncated pixels.
 
     Returns:
         Boxes (N, 4) as xyxy pixels inside the picture, scores (N,) and class ids (N,), best first.
@@ -45,16 +46,19 @@ def postprocess(
     """
     class_ids = scores.argmax(axis=1)
     best = scores.max(axis=1)
-    candidates = np.flatnonzero(best > conf)
+    # Also boxes below the threshold agree with one above it: a threshold moves no box.
+    candidates = np.flatnonzero(best > (min(conf, BLEND_FLOOR) if kind == "blended" else conf))
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = decode(loc[candidates], anchors(network)[candidates], network.variances)
     finite = np.isfinite(boxes).all(axis=1)
     candidates, boxes = candidates[finite], boxes[finite]
     kept = nms(boxes, best[candidates], iou, kind)
-    pixels = to_pixels(boxes[kept], image_size, truncate=kind == "aizoo")
+    kept = kept[best[candidates][kept] > conf]
+    chosen = blend(boxes, best[candidates], kept) if kind == "blended" else boxes[kept]
+    pixels = to_pixels(chosen, image_size, truncate=kind == "aizoo")
     visible = (pixels[:, 2:] > pixels[:, :2]).all(axis=1)
-    chosen = candidates[kept][visible]
-    return pixels[visible], best[chosen].astype(np.float32), class_ids[chosen].astype(np.int64)
+    faces = candidates[kept][visible]
+    return pixels[visible], best[faces].astype(np.float32), class_ids[faces].astype(np.int64)
 
 
 def to_pixels(

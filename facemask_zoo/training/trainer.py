@@ -165,7 +165,7 @@ class Trainer:
 
     def trained(self) -> Model:
         """The averaged weights as a model that every framework can run."""
-        card = ModelCard(self.config.name, self.config.summary, self.config.network)
+        card = ModelCard(self.config.name, self.config.summary, self.config.network, nms="blended")
         return Model(card, self.average.model.export(self.config.score_shift))
 
     def save(self) -> None:

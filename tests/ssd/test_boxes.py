@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from seeded import FULL
 
 from facemask_zoo.errors import UnknownNameError
-from facemask_zoo.ssd import anchors, decode, encode, iou, nms
+from facemask_zoo.ssd import anchors, blend, decode, encode, iou, nms
 
 VARIANCES = FULL.variances
 
@@ -84,6 +84,22 @@ def test_nms_keeps_the_best_first_and_ties_in_order():
     boxes = np.array([[0, 0, 1, 1], [2, 2, 3, 3], [4, 4, 5, 5]], dtype=float)
     assert nms(boxes, np.array([0.5, 0.9, 0.5]), 0.4).tolist() == [1, 0, 2]
     assert nms(boxes[:0], np.array([]), 0.4).tolist() == []
+
+
+def test_blend_by_hand():
+    """Two boxes agree (.82) and are weighted 3 : 1; one is apart, one scores too little to vote."""
+    boxes = np.array(
+        [[0, 0, 0.10, 0.1], [0.01, 0, 0.11, 0.1], [0.5, 0.5, 0.6, 0.6], [0, 0, 0.09, 0.1]]
+    )
+    scores = np.array([0.9, 0.3, 0.04, 0.04])
+    blended = blend(boxes, scores, np.array([0, 2]))
+    np.testing.assert_allclose(blended, [[0.0025, 0, 0.1025, 0.1], boxes[2]])
+
+
+def test_a_box_without_area_is_left_as_it_is():
+    box = np.array([[0.3, 0.3, 0.3, 0.3]])
+    np.testing.assert_array_equal(blend(box, np.array([0.9]), np.array([0])), box)
+    assert blend(box, np.array([0.9]), np.array([], np.int64)).shape == (0, 4)
 
 
 def test_an_unknown_kind_is_refused():

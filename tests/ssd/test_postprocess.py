@@ -64,6 +64,16 @@ def test_a_box_suppresses_across_classes():
     assert class_ids.tolist() == [0]
 
 
+def test_a_threshold_moves_no_blended_box():
+    faces = {10: (0.1, 0.1, 0.3, 0.3), 11: (0.1, 0.1, 0.32, 0.3), 12: (0.1, 0.1, 0.28, 0.3)}
+    scores = {10: (0.9, 0), 11: (0.3, 0), 12: (0, 0.1)}
+    high, low = (run(faces, scores, conf=conf, kind="blended") for conf in (0.5, 0.01))
+    mean = (0.9 * 0.3 + 0.3 * 0.32 + 0.1 * 0.28) / 1.3
+    np.testing.assert_allclose(high[0], [[20, 10, 200 * mean, 30]], rtol=1e-5)
+    for one, other in zip(high, low, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_outputs_that_are_not_finite_give_no_boxes(value):
     loc, scores = outputs({10: (0.1, 0.1, 0.2, 0.2)}, {10: (0.9, 0)})
