@@ -19,6 +19,8 @@ from facemask_zoo.training.photographs import DataConfig
 
 CONFIGS_FOLDER = Path(__file__).parent / "configs"
 
+_MOST_BASES = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
@@ -133,16 +135,34 @@ def find_config(name: str) -> Path:
 def read_config(path: str | Path) -> TrainingConfig:
     """Read a configuration from a ``.toml`` or ``.json`` file.
 
+    A file may name another configuration as its ``base`` and then holds what differs: tables are
+    merged, everything else is replaced.
+
     Raises:
         InvalidArgumentError: The file cannot be read or is not a configuration.
+        UnknownNameError: There is no such base.
     """
-    path = Path(path)
+    return TrainingConfig.from_dict(_read_values(Path(path)))
+
+
+def _read_values(path: Path, depth: int = 0) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (OSError, ValueError) as error:
         raise InvalidArgumentError(f"{path}: not a readable configuration: {error}") from error
-    return TrainingConfig.from_dict(values)
+    base = values.pop("base", "") if isinstance(values, dict) else ""
+    if not base:
+        return values
+    if not isinstance(base, str) or depth == _MOST_BASES:
+        raise InvalidArgumentError(f"{path}: not a base for a configuration: {base!r}")
+    return _merged(_read_values(find_config(base), depth + 1), values)
+
+
+def _merged(base: Any, changes: Any) -> Any:
+    if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
+        return changes
+    return {**base} | {key: _merged(base.get(key), value) for key, value in changes.items()}
 
 
 def _from_dict(kind: Any, values: Any, where: str) -> Any:

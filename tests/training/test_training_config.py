@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from facemask_zoo.training.config import (
     read_config,
 )
 from facemask_zoo.training.optimise import learning_rate
+from facemask_zoo.training.photographs import SourceRules
 
 RECORDED = sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml"))
 
@@ -31,6 +33,32 @@ def test_recorded_configurations_are_readable(name):
     config = read_config(find_config(name))
     assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert config.network.multiply_adds <= 759e6
+
+
+def test_a_configuration_may_be_based_on_another(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'base = "zoo-260"\n[schedule]\nsteps = 7\n[data.sources.mine]\nbox_weight = 0\n'
+    )
+    base, mine = read_config(find_config("zoo-260")), read_config(path)
+    assert mine.schedule == dataclasses.replace(base.schedule, steps=7)
+    assert mine.data.sources == {**base.data.sources, "mine": SourceRules(box_weight=0.0)}
+    assert mine.network == base.network
+
+
+@pytest.mark.parametrize("base", ['"{path}"', "3", "[1]"])
+def test_a_base_without_an_end_is_refused(tmp_path, base):
+    path = tmp_path / "mine.toml"
+    path.write_text(f"base = {base.format(path=path)}\n")
+    with pytest.raises(InvalidArgumentError, match="not a base"):
+        read_config(path)
+
+
+def test_an_unknown_base_names_the_known_ones(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "zoo-26"\n')
+    with pytest.raises(UnknownNameError, match="zoo-260"):
+        read_config(path)
 
 
 def test_configurations_are_recorded():
