@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 SECTION = "precisions"
 WARM_UP = 10
-REPEATS = 100
+ROUNDS, REPEATS = 5, 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def report(measured: Sequence[Measured], model: str, pictures: int, threads: int
         f"Model {model}; in brackets, the difference from full precision. Accepted: the mean AP50 "
         f"of all labels falls by at most {accuracy.bound:g}. Ranges from {pictures} training "
         f"pictures, AP50 on {accuracy.pictures} others. {threads} threads, batch 1, network alone, "
-        f"median of {REPEATS}. {environment.sentence()}. Made by `make precisions`."
+        f"median of {ROUNDS} x {REPEATS}. {environment.sentence()}. Made by `make precisions`."
     )
     return f"{markdown.table(header, rows)}\n\n{foot}"
 
@@ -132,12 +132,15 @@ def _times(detectors: Sequence[Detector]) -> list[list[float]]:
     size = detectors[0].input_size
     batch = np.random.default_rng(1).random((1, 3, size, size), dtype=np.float32)
     times: list[list[float]] = [[] for _ in detectors]
-    for _ in range(WARM_UP + REPEATS):
+    # In stretches: threads of a framework that ran just before go on waiting for work.
+    for _ in range(ROUNDS):
         for detector, found in zip(detectors, times, strict=True):
-            start = time.perf_counter()
-            detector.forward(batch)
-            found.append((time.perf_counter() - start) * 1000)
-    return [found[WARM_UP:] for found in times]
+            for number in range(WARM_UP + REPEATS):
+                start = time.perf_counter()
+                detector.forward(batch)
+                if number >= WARM_UP:
+                    found.append((time.perf_counter() - start) * 1000)
+    return times
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -125,7 +125,8 @@ def _average_precisions(
 ) -> dict[str, float]:
     """AP50 of every label that the model knows and the pictures show."""
     backend = find_framework(framework).backend()(path, model.card.network, Options())
-    measures = evaluate(Detector(model.card, framework, backend), dataset).measures
+    detector = Detector(model.card, framework, backend, nms=model.card.nms)
+    measures = evaluate(detector, dataset).measures
     assert isinstance(measures, AverageMeasures)
     found = {label: slices[ALL_SIZES].ap50 for label, slices in measures.averages.items()}
     return {
