@@ -19,7 +19,7 @@ BLEND_FLOOR = 0.05
 _BLEND_OVERLAP = 0.6
 
 # Overlaps are computed for this many boxes at once: few calls, and a bounded table.
-_NMS_BLOCK = 64
+_BLOCK = 64
 
 # AIZOO widens the sides by this much in the areas, but not in the intersection.
 _AIZOO_EPSILON = 1e-3
@@ -71,7 +71,7 @@ def iou(first: Floats, second: Floats, epsilon: float = 0.0) -> NDArray[np.float
     Returns:
         (N, M) overlaps; 0 where both boxes are empty.
     """
-    # Coordinate by coordinate: sums over an axis of two are many times slower.
+    # Coordinate by coordinate: products over an axis of two are many times slower.
     left, top, right, bottom = np.asarray(first, np.float64).T[:, :, None]
     others = np.asarray(second, np.float64).T
     width = np.minimum(right, others[2]) - np.maximum(left, others[0])
@@ -80,7 +80,8 @@ def iou(first: Floats, second: Floats, epsilon: float = 0.0) -> NDArray[np.float
     area_1 = (right - left + epsilon) * (bottom - top + epsilon)
     area_2 = (others[2] - others[0] + epsilon) * (others[3] - others[1] + epsilon)
     union = area_1 + area_2 - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    overlap = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(overlap)
 
 
 def nms(
@@ -106,22 +107,22 @@ def nms(
     order = np.argsort(-np.asarray(scores), kind="stable")
     kept: list[int] = []
     while order.size:
-        block = order[:_NMS_BLOCK]
+        block = order[:_BLOCK]
         duplicates = iou(boxes[block], boxes[order], epsilon) > threshold
         alive = np.ones(order.size, dtype=bool)
         for row, index in enumerate(block):
             if alive[row]:
                 kept.append(int(index))
                 alive &= ~duplicates[row]
-        order = order[_NMS_BLOCK:][alive[_NMS_BLOCK:]]
+        order = order[_BLOCK:][alive[_BLOCK:]]
     return np.asarray(kept, dtype=np.int64)
 
 
 def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.float64]:
     """Average every box that stays with those that agree with it (Gidaris and Komodakis 2015).
 
-    Several anchors see the same face. Their mean, weighted by score, is nearer to the face than
-    the box of the best score, and trembles less from frame to frame.
+    Several anchors see the same face. Their mean, weighted by score, is on average nearer to the
+    face than the box of the best score.
 
     Args:
         boxes: (N, 4) normalised corners before suppression.
@@ -131,13 +132,15 @@ def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.
     Returns:
         (K, 4) corners; those of a box with which no box above ``BLEND_FLOOR`` agrees are its own.
     """
-    own = np.asarray(boxes, np.float64)[kept]
+    result = np.asarray(boxes, np.float64)[kept]
     voters = np.flatnonzero(scores > BLEND_FLOOR)
-    agree = iou(own, boxes[voters]) > _BLEND_OVERLAP
-    weights = np.where(agree, scores[voters], 0.0)
-    total = weights.sum(axis=1, keepdims=True)
-    mean = weights @ boxes[voters] / np.where(total > 0, total, 1)
-    return np.asarray(np.where(total > 0, mean, own))
+    for start in range(0, len(kept), _BLOCK):
+        own = result[start : start + _BLOCK]
+        agree = iou(own, boxes[voters]) > _BLEND_OVERLAP
+        weights = np.where(agree, scores[voters], 0.0)
+        total = weights.sum(axis=1, keepdims=True)
+        np.divide(weights @ boxes[voters], total, out=own, where=total > 0)
+    return result
 
 
 def _centre_and_size(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -96,6 +96,15 @@ def test_blend_by_hand():
     np.testing.assert_allclose(blended, [[0.0025, 0, 0.1025, 0.1], boxes[2]])
 
 
+def test_blending_many_boxes_is_blending_one_by_one():
+    rng = np.random.default_rng(5)
+    boxes, scores = random_boxes(rng, 300), rng.random(300)
+    kept = nms(boxes, scores, 0.4)
+    assert len(kept) > 128
+    alone = [blend(boxes, scores, kept[[i]])[0] for i in range(len(kept))]
+    np.testing.assert_allclose(blend(boxes, scores, kept), alone)
+
+
 def test_a_box_without_area_is_left_as_it_is():
     box = np.array([[0.3, 0.3, 0.3, 0.3]])
     np.testing.assert_array_equal(blend(box, np.array([0.9]), np.array([0])), box)
