@@ -28,20 +28,22 @@ def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None
     Raises:
         WeightsError: A layer is missing, or the head widths contradict the anchors.
     """
-    network = _network_of_the_zoo(tensors) or _network_like_aizoo(tensors)
+    known = _card_of_the_zoo(tensors)
+    network = known.network if known else _network_like_aizoo(tensors)
+    nms = (known or load_card(_TEMPLATE)).nms
     if input_size:
         network = network.with_input_size(input_size)
     name = "".join(letter if letter.isprintable() else "_" for letter in name)[:MAX_NAME_LENGTH]
-    return ModelCard(name=name, summary=f"Read from {name}.", network=network)
+    return ModelCard(name=name, summary=f"Read from {name}.", network=network, nms=nms)
 
 
-def _network_of_the_zoo(tensors: Tensors) -> Network | None:
-    """The network of the first model that has just these tensors, AIZOO's before any other."""
+def _card_of_the_zoo(tensors: Tensors) -> ModelCard | None:
+    """The card of the first model that has just these tensors, AIZOO's before any other."""
     shapes = {name: values.shape for name, values in tensors.items()}
     for model in (_TEMPLATE, *list_models()):
-        network = load_card(model).network
-        if network.tensor_shapes == shapes:
-            return network
+        card = load_card(model)
+        if card.network.tensor_shapes == shapes:
+            return card
     return None
 
 
