@@ -71,3 +71,18 @@ class ConversionError(WeightsError):
 
 class DownloadError(FaceMaskZooError):
     """A file is not at hand and could not be fetched."""
+
+
+class UnsupportedOperationError(WeightsError):
+    """A format (or the zoo itself) has no such operation.
+
+    Attributes:
+        format: Name of the format.
+        operation: What it lacks.
+    """
+
+    def __init__(self, format_name: str, operation: str, where: str = "") -> None:
+        place = f" ({where})" if where else ""
+        super().__init__(f"The format {format_name!r} cannot carry {operation}{place}.")
+        self.format = format_name
+        self.operation = operation

@@ -7,11 +7,15 @@ layers: exporters, backends, the NumPy reference and the training code all follo
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.graph import operations as ops
+from facemask_zoo.graph.builder import GraphBuilder
+from facemask_zoo.graph.graph import Graph
 
 INPUT_NAME = "data"
 LOC_NAME = "loc_branch_concat"
@@ -140,6 +144,13 @@ class Network:
                 f"{branch}_{index}_conv", width, level.anchors_per_cell * columns, relu=False
             ),
         )
+
+    @functools.cached_property
+    def graph(self) -> Graph:
+        """The network as operations; its tensors have the canonical names."""
+        steps = GraphBuilder(INPUT_NAME, (3, self.input_size, self.input_size))
+        loc, scores = build(self, INPUT_NAME, _GraphSteps(steps))
+        return steps.finish(loc, scores)
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
@@ -279,6 +290,36 @@ def _build_head(
     columns = outer.outputs // network.levels[index].anchors_per_cell
     x = builder.convolve(builder.convolve(feature, inner), outer)
     return builder.flatten(x, columns, f"{branch}_{index}_reshape")
+
+
+class _GraphSteps:
+    """A builder of graphs; values are their names."""
+
+    def __init__(self, steps: GraphBuilder) -> None:
+        self._steps = steps
+
+    def pool(self, x: str, name: str) -> str:
+        _, height, width = self._steps.shapes[x]
+        padding = (0, 0, height % 2, width % 2)
+        return self._steps.add(ops.MaxPool, name, x, kernel=(2, 2), strides=(2, 2), padding=padding)
+
+    def convolve(self, x: str, layer: Convolution) -> str:
+        padding = (layer.padding,) * 4
+        y = self._steps.add(
+            ops.Convolution, layer.name, x, filters=layer.outputs, kernel=(3, 3), padding=padding
+        )
+        return self._steps.add(ops.Relu, f"{layer.name}_activation", y) if layer.relu else y
+
+    def flatten(self, x: str, columns: int, name: str) -> str:
+        rows = math.prod(self._steps.shapes[x]) // columns
+        last = self._steps.add(ops.Transpose, f"{name}_permute", x, order=(0, 2, 3, 1))
+        return self._steps.add(ops.Reshape, name, last, target=(rows, columns))
+
+    def sigmoid(self, x: str, name: str) -> str:
+        return self._steps.add(ops.Sigmoid, name, x)
+
+    def concatenate(self, parts: Sequence[str], name: str) -> str:
+        return self._steps.add(ops.Concatenate, name, *parts, axis=1)
 
 
 class _Collector:

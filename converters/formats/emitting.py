@@ -1,0 +1,87 @@
+"""What writers share: a walk over a graph, with a rule for every operation that a format has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from facemask_zoo.errors import UnsupportedOperationError
+from facemask_zoo.graph.graph import Graph
+from facemask_zoo.graph.operations import Operation, Padding, Window
+
+Emitter = TypeVar("Emitter")
+Value = TypeVar("Value")
+Rule = Callable[[Emitter, Any, Sequence[Value]], Value]
+Rules = Mapping[type[Operation], Rule[Emitter, Value]]
+
+
+def emit(
+    graph: Graph, image: Value, emitter: Emitter, rules: Rules[Emitter, Value], format_name: str
+) -> dict[str, Value]:
+    """Write every operation of a graph, in order.
+
+    Args:
+        graph: What to write.
+        image: What the format makes of the input.
+        emitter: Collects what is written; handed to the rules.
+        rules: From operation to what writes it: (emitter, operation, inputs) to its value.
+        format_name: For the error.
+
+    Returns:
+        What the format made of every value, by name.
+
+    Raises:
+        UnsupportedOperationError: There is no rule for an operation.
+    """
+    values = {graph.input: image}
+    for operation in graph.operations:
+        rule = rules.get(type(operation))
+        if rule is None:
+            raise UnsupportedOperationError(format_name, operation.kind, operation.name)
+        values[operation.name] = rule(
+            emitter, operation, [values[name] for name in operation.inputs]
+        )
+    return values
+
+
+def fused_activation(
+    graph: Graph, operation: Operation, kinds: Collection[type[Operation]]
+) -> Operation | None:
+    """The activation that alone sees an operation's value, where a format writes both as one."""
+    reader = graph.sole_consumer(operation.name)
+    return reader if reader is not None and type(reader) in kinds else None
+
+
+def is_fused(graph: Graph, activation: Operation, into: Collection[type[Operation]]) -> bool:
+    """Whether the operation before an activation has been written with it, by the same rule."""
+    (source,) = activation.inputs
+    before = graph.by_name.get(source)
+    return type(before) in into and graph.sole_consumer(source) is activation
+
+
+def same_padding(window: Window, size: Sequence[int]) -> Padding:
+    """The padding that TensorFlow calls SAME, for an input of this height and width."""
+    sides = []
+    for length, reach, stride in zip(size, window.reach, window.strides, strict=True):
+        total = max((-(-length // stride) - 1) * stride + reach - length, 0)
+        sides.append((total // 2, total - total // 2))
+    (top, bottom), (left, right) = sides
+    return (top, left, bottom, right)
+
+
+def ceil_padding(window: Window, size: Sequence[int]) -> Padding:
+    """Symmetric padding with the bottom and right extended to where a rounded-up window ends.
+
+    What frameworks call ``ceil_mode``: an odd row or column at the end gets a window of its own,
+    unless that would begin outside of the input.
+    """
+    top, left, _, _ = window.padding
+    ends = []
+    for length, reach, stride, begin in zip(
+        size, window.reach, window.strides, (top, left), strict=True
+    ):
+        steps = -(-(length + 2 * begin - reach) // stride)
+        if steps * stride >= length + begin:
+            steps -= 1
+        ends.append(max(steps * stride + reach - length - begin, begin))
+    return (top, left, ends[0], ends[1])

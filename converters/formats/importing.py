@@ -1,0 +1,202 @@
+"""What readers share: the steps from a file's operations to a program of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.errors import UnsupportedOperationError, WeightsError
+from facemask_zoo.graph.builder import GraphBuilder
+from facemask_zoo.graph.graph import Names
+from facemask_zoo.graph.operations import (
+    BatchNorm,
+    Convolution,
+    Linear,
+    Operation,
+    Padding,
+    Pair,
+    Prelu,
+    Shape,
+)
+from facemask_zoo.graph.program import Program, Tensors
+from facemask_zoo.graph.simplify import simplify
+
+Array = NDArray[Any]
+AnyOperation = TypeVar("AnyOperation", bound=Operation)
+
+
+@dataclasses.dataclass(frozen=True)
+class LooseTensors:
+    """What a file without a graph holds: tensors by name, which need a card to make sense.
+
+    Attributes:
+        tensors: By the names of the file.
+        card: JSON text of the card that the file carries; empty if there is none.
+    """
+
+    tensors: Tensors
+    card: str = ""
+
+
+class Importer:
+    """Builds a graph out of the operations of a file; values are names of the graph.
+
+    Args:
+        format_name: For errors.
+        input_name: Name of the input in the file.
+        shape: Its shape, without the batch, channels first.
+    """
+
+    def __init__(self, format_name: str, input_name: str, shape: Shape) -> None:
+        self.format = format_name
+        self.names = Names()
+        self.builder = GraphBuilder(self.names[input_name], shape)
+        self.tensors: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def input(self) -> str:
+        """The graph's input."""
+        return self.builder.input
+
+    def shape(self, value: str) -> Shape:
+        """Shape of a value, without the batch."""
+        return self.builder.shapes[value]
+
+    def unsupported(self, operation: str, where: str = "") -> UnsupportedOperationError:
+        """The error for an operation, or a setting of one, that graphs do not have."""
+        return UnsupportedOperationError(self.format, operation, where)
+
+    def add(self, kind: type[AnyOperation], name: str, *inputs: str, **attributes: Any) -> str:
+        """Append an operation without tensors; `name` is the file's."""
+        return self.builder.add(kind, self._fresh(name), *inputs, **attributes)
+
+    def convolution(
+        self,
+        name: str,
+        x: str,
+        weight: Array,
+        bias: Array | None,
+        *,
+        strides: Pair = (1, 1),
+        padding: Padding = (0, 0, 0, 0),
+        dilations: Pair = (1, 1),
+        groups: int = 1,
+    ) -> str:
+        """Append a convolution.
+
+        Args:
+            name: Its name in the file.
+            x: What it sees, (C, H, W).
+            weight: (filters, channels / groups, kernel height, kernel width).
+            bias: (filters,); None for zeros.
+            strides: Steps down and to the right.
+            padding: Top, left, bottom, right.
+            dilations: Distance between taps.
+            groups: Groups of channels.
+
+        Raises:
+            WeightsError: The weight does not fit.
+        """
+        if weight.ndim != 4:
+            raise WeightsError(f"{name}: expected a 4-dimensional kernel, got {weight.shape}.")
+        value = self.builder.add(
+            Convolution,
+            self._fresh(name),
+            x,
+            filters=weight.shape[0],
+            kernel=(weight.shape[2], weight.shape[3]),
+            strides=strides,
+            padding=padding,
+            dilations=dilations,
+            groups=groups,
+        )
+        return self._with_tensors(value, weight=weight, bias=_or_zeros(bias, weight))
+
+    def linear(self, name: str, x: str, weight: Array, bias: Array | None) -> str:
+        """Append a linear layer; `weight` is (features, inputs), `bias` (features,) or None."""
+        if weight.ndim != 2:
+            raise WeightsError(f"{name}: expected a 2-dimensional weight, got {weight.shape}.")
+        value = self.builder.add(Linear, self._fresh(name), x, features=weight.shape[0])
+        return self._with_tensors(value, weight=weight, bias=_or_zeros(bias, weight))
+
+    def biased(self, name: str, x: str, bias: Array) -> str | None:
+        """The linear layer that gives `x`, again with a bias; None if no layer without one does."""
+        before = next((each for each in self.builder.operations if each.name == x), None)
+        if not isinstance(before, Linear) or bias.shape != (before.features,):
+            return None
+        weight, old = (self.tensors[f"{x}.{part}"] for part in ("weight", "bias"))
+        return None if old.any() else self.linear(name, before.inputs[0], weight, bias)
+
+    def batch_norm(self, name: str, x: str, norm: Mapping[str, Array], epsilon: float) -> str:
+        """Append a normalisation by ``gamma``, ``beta``, ``mean`` and ``variance``, (C,) each."""
+        value = self.builder.add(BatchNorm, self._fresh(name), x, epsilon=epsilon)
+        return self._with_tensors(value, **norm)
+
+    def scaled(self, name: str, x: str, scale: Array | None, shift: Array | None) -> str:
+        """Append ``x * scale + shift``; each a number, or one for each channel; None for nothing.
+
+        It is written as a normalisation, which is then folded exactly: its variance is 1.
+        """
+        channels = self.shape(x)[0]
+        ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        norm = {
+            "gamma": ones if scale is None else self._for_channels(name, scale, channels),
+            "beta": zeros if shift is None else self._for_channels(name, shift, channels),
+            "mean": zeros,
+            "variance": ones,
+        }
+        return self.batch_norm(name, x, norm, 0.0)
+
+    def prelu(self, name: str, x: str, slope: Array) -> str:
+        """Append a ReLU with a slope for each channel."""
+        value = self.builder.add(Prelu, self._fresh(name), x)
+        slopes = self._for_channels(name, slope, self.shape(x)[0])
+        return self._with_tensors(value, slope=slopes)
+
+    def spatial(self, value: str) -> Pair:
+        """Height and width of a feature map.
+
+        Raises:
+            WeightsError: It is none.
+        """
+        shape = self.shape(value)
+        if len(shape) != 3:
+            raise WeightsError(f"{value}: expected a feature map, but got shape {shape}.")
+        return (shape[1], shape[2])
+
+    def program(self, outputs: Sequence[str], card: str = "") -> Program:
+        """What was built, with everything folded that can be.
+
+        Args:
+            outputs: Values that the network gives.
+            card: JSON text of the card in the file.
+
+        Raises:
+            WeightsError: A tensor is missing or not finite, or there is no such output.
+        """
+        graph = self.builder.finish(*outputs)
+        tensors = {name: self.tensors[name] for name in graph.tensor_shapes}
+        return simplify(Program(graph, tensors, card))
+
+    def _fresh(self, name: str) -> str:
+        return self.names.fresh(name)
+
+    def _with_tensors(self, value: str, **parts: Array) -> str:
+        for part, values in parts.items():
+            self.tensors[f"{value}.{part}"] = np.asarray(values, np.float32)
+        return value
+
+    def _for_channels(self, name: str, values: Array, channels: int) -> NDArray[np.float32]:
+        """One number for each channel, of an array that broadcasts to just that."""
+        flat = np.asarray(values, np.float32).reshape(-1)
+        if flat.size not in (1, channels):
+            raise self.unsupported(f"arithmetic with a constant of shape {values.shape}", name)
+        return np.array(np.broadcast_to(flat, channels))
+
+
+def _or_zeros(bias: Array | None, weight: Array) -> Array:
+    return np.zeros(weight.shape[0], np.float32) if bias is None else bias.reshape(-1)

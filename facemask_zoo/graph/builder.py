@@ -1,0 +1,52 @@
+"""Writes graphs down step by step, for architectures and for readers of files."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from facemask_zoo.errors import WeightsError
+from facemask_zoo.graph.graph import MAX_OPERATIONS, Graph
+from facemask_zoo.graph.operations import Operation, Shape
+
+AnyOperation = TypeVar("AnyOperation", bound=Operation)
+
+
+class GraphBuilder:
+    """Collects operations; every value is its name, and its shape is known at once.
+
+    Args:
+        name: Name of the input.
+        shape: Its shape, without the batch.
+    """
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        self.input = name
+        self.shapes: dict[str, Shape] = {name: shape}
+        self.operations: list[Operation] = []
+        self._input_shape = shape
+
+    def add(self, kind: type[AnyOperation], name: str, *inputs: str, **attributes: Any) -> str:
+        """Append an operation and return the name of its value.
+
+        Raises:
+            WeightsError: The operation cannot be applied to these inputs.
+        """
+        operation = kind(name=name, inputs=inputs, **attributes)
+        if len(self.operations) >= MAX_OPERATIONS:
+            raise WeightsError(f"The graph has more than {MAX_OPERATIONS} operations.")
+        missing = [each for each in inputs if each not in self.shapes]
+        if missing or (kind.arity is not None and len(inputs) != kind.arity) or not inputs:
+            raise operation.refuse(f"{list(inputs)} is not what it can see")
+        operation.check()
+        self.shapes[name] = operation.shape([self.shapes[each] for each in inputs])
+        self.operations.append(operation)
+        return name
+
+    def finish(self, *outputs: str) -> Graph:
+        """The graph of what the outputs need; what nothing sees is left out."""
+        needed = set(outputs)
+        for operation in reversed(self.operations):
+            if operation.name in needed:
+                needed.update(operation.inputs)
+        kept = tuple(each for each in self.operations if each.name in needed)
+        return Graph(self.input, self._input_shape, kept, outputs)

@@ -1,0 +1,80 @@
+"""Whether two graphs are the same computation under other names."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+from facemask_zoo.graph.graph import Graph
+from facemask_zoo.graph.operations import Convolution, Linear, Operation, Reshape
+from facemask_zoo.graph.program import Program
+
+_MOST_OUTPUTS = 4
+_WIDTHS = {Convolution: "filters", Linear: "features", Reshape: "target"}
+
+
+def match(graph: Graph, pattern: Graph, *, any_width: bool = False) -> dict[str, str] | None:
+    """The names that the values of a graph have in a pattern.
+
+    Args:
+        graph: What to understand.
+        pattern: What it may be.
+        any_width: Whether channels, and with them shapes, may be other numbers.
+
+    Returns:
+        The pattern's name for each of the graph's; None if they are different computations. The
+        outputs may come in another order.
+    """
+    if len(graph.operations) != len(pattern.operations):
+        return None
+    if len(graph.outputs) != len(pattern.outputs) or len(graph.outputs) > _MOST_OUTPUTS:
+        return None
+    if graph.input_shape != pattern.input_shape and not any_width:
+        return None
+    for order in itertools.permutations(pattern.outputs):
+        names = _match_from(graph, pattern, dict(zip(graph.outputs, order, strict=True)), any_width)
+        if names is not None:
+            return names
+    return None
+
+
+def renamed_like(program: Program, pattern: Graph) -> Program | None:
+    """A program with the names, and in the order, of a graph that it is the same computation as."""
+    names = match(program.graph, pattern)
+    if names is None:
+        return None
+    tensors = {
+        f"{names[operation.name]}.{part}": program.tensors[f"{operation.name}.{part}"]
+        for operation in program.graph.operations
+        for part in operation.parameters(program.graph.input_shapes(operation))
+    }
+    return Program(pattern, tensors, program.card)
+
+
+def _match_from(
+    graph: Graph, pattern: Graph, names: dict[str, str], any_width: bool
+) -> dict[str, str] | None:
+    """Follow both graphs from their outputs back to their inputs."""
+    for operation in reversed(graph.operations):
+        other = pattern.by_name.get(names.get(operation.name, ""))
+        if other is None or not _alike(operation, other, any_width):
+            return None
+        for mine, theirs in zip(operation.inputs, other.inputs, strict=True):
+            if names.setdefault(mine, theirs) != theirs:
+                return None
+    if names.get(graph.input, pattern.input) != pattern.input:
+        return None
+    return names if len(set(names.values())) == len(names) else None
+
+
+def _alike(operation: Operation, other: Operation, any_width: bool) -> bool:
+    if type(operation) is not type(other) or len(operation.inputs) != len(other.inputs):
+        return False
+    ignored = {"name", "inputs"}
+    if any_width:
+        ignored.add(_WIDTHS.get(type(operation), "name"))
+    return all(
+        getattr(operation, field.name) == getattr(other, field.name)
+        for field in dataclasses.fields(operation)
+        if field.name not in ignored
+    )
