@@ -1,0 +1,55 @@
+"""Architectures: configurations that become graphs, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from facemask_zoo.architectures.mobilenet import MobileNet
+from facemask_zoo.errors import UnknownNameError
+from facemask_zoo.graph.graph import Graph
+from facemask_zoo.ssd.network import Network
+
+
+class Architecture(Protocol):
+    """A configuration of some architecture."""
+
+    @property
+    def graph(self) -> Graph:
+        """What it computes."""
+
+    @property
+    def input_size(self) -> int:
+        """Height and width of the input, in pixels."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels that it tells apart."""
+
+    def with_input_size(self, input_size: int) -> Architecture:
+        """The same layers for another input size."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON values."""
+
+
+ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet}
+"""Classes of configurations by name; each has ``from_dict``."""
+
+
+def name_of(architecture: Architecture) -> str:
+    """The name under which a configuration's class is listed."""
+    return next(name for name, kind in ARCHITECTURES.items() if isinstance(architecture, kind))
+
+
+def from_dict(name: str, values: Mapping[str, Any]) -> Architecture:
+    """A configuration from JSON values.
+
+    Raises:
+        UnknownNameError: There is no such architecture.
+        InvalidArgumentError: The values are not its configuration.
+    """
+    if name not in ARCHITECTURES:
+        raise UnknownNameError.among("architecture", name, ARCHITECTURES)
+    architecture: Architecture = ARCHITECTURES[name].from_dict(values)
+    return architecture
