@@ -62,6 +62,21 @@ def test_onnx_weights_of_eight_bits_are_refused(model, pictures, tmp_path, monke
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_onnx_computes_in_integers_what_the_file_says(model, pictures, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    FORMATS["onnx"].reduced.write_int8(model, path, pictures)
+    levels = onnxruntime.GraphOptimizationLevel
+    answers = []
+    for level in (levels.ORT_DISABLE_ALL, levels.ORT_ENABLE_ALL):  # single precision, integers
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = level
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        answers.append(session.run(None, {session.get_inputs()[0].name: pictures}))
+    for single, integers in zip(*answers, strict=True):
+        assert np.abs(single - integers).max() < 0.03 * np.abs(single).max()
+
+
 @pytest.mark.parametrize("fix", ["DISABLE", "FIRST_LAYER"])
 def test_openvino_weights_of_eight_bits_are_refused(fix, model, pictures, tmp_path, monkeypatch):
     nncf = pytest.importorskip("nncf")
