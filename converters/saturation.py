@@ -2,7 +2,7 @@
 
 Without instructions for 8-bit dot products (VNNI on x86), runtimes multiply activations and weights
 in pairs and add the two products in signed 16 bits. A sum that does not fit is cut off there
-(x86: VPMADDUBSW) or wraps around (32-bit ARM), and the outputs depend on the processor.
+(VPMADDUBSW on x86) or wraps around (VMLAL on ARM), and the outputs depend on the processor.
 """
 
 from __future__ import annotations

@@ -32,9 +32,9 @@ def write_half(model: Model, path: Path) -> None:
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
     """Write a graph of 8-bit weights (per channel) and activations, by TensorFlow's converter.
 
-    Input and outputs stay single precision. Weights have all 8 bits: activations are signed here,
-    and XNNPACK and TFLite's own kernels extend both to 16 bits and add products in 32, or, on ARM,
-    add two in 16 bits, where they fit because no weight is -128.
+    Input and outputs stay single precision. Weights have all 8 bits: activations are signed here.
+    On x86, XNNPACK extends both to 16 bits and adds the products in 32. On ARM it adds two
+    products in 16 bits; they fit because no weight is -128.
 
     Args:
         model: What to write.
