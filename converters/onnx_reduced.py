@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from facemask_zoo.converters.onnx import graph_bytes
 from facemask_zoo.converters.samples import check_pictures
+from facemask_zoo.converters.saturation import EIGHT_BIT, UNSIGNED, check_weights
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import log_silenced
 from facemask_zoo.ssd.network import INPUT_NAME
@@ -32,7 +34,7 @@ def write_half(model: Model, path: Path) -> None:
 
 
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
-    """Write a graph of 8-bit weights (per channel) and activations (per tensor).
+    """Write a graph of 8-bit activations (per tensor) and weights (per channel, of 7 bits).
 
     Args:
         model: What to write.
@@ -41,23 +43,49 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
 
     Raises:
         InvalidArgumentError: There is no picture.
+        WeightsError: The weights that were written could saturate; no file is left.
     """
     check_pictures(pictures)
     with tempfile.TemporaryDirectory() as folder, log_silenced():
-        plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
+        plain, prepared, quantised = (
+            Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised")
+        )
         plain.write_bytes(graph_bytes(model))
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
-            path,
+            quantised,
             _Pictures(pictures),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_QUANTISED,
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            reduce_range=True,  # 7 bits
         )
-    onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(quantised))
+        check_int8(quantised)
+        shutil.move(quantised, path)
+
+
+def check_int8(path: Path) -> None:
+    """See that the 8-bit weights of a file are right on every processor.
+
+    Args:
+        path: A graph with QuantizeLinear and DequantizeLinear around its layers.
+
+    Raises:
+        WeightsError: They could saturate, or there are none.
+    """
+    graph = onnx.load(path).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    names = [node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"]
+    values = {
+        name: onnx.numpy_helper.to_array(constants[name]) for name in names if name in constants
+    }
+    # Biases have 32 bits.
+    weights = {name: each for name, each in values.items() if each.dtype in EIGHT_BIT}
+    check_weights(weights, UNSIGNED)
 
 
 class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]

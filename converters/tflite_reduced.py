@@ -11,9 +11,11 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from facemask_zoo.converters.samples import check_pictures
+from facemask_zoo.converters.saturation import SIGNED, check_weights
 from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
 from facemask_zoo.converters.tflite import card_metadata, graph_bytes
 from facemask_zoo.converters.tflite_writer import AlignedBuilder
+from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
 
@@ -30,7 +32,9 @@ def write_half(model: Model, path: Path) -> None:
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
     """Write a graph of 8-bit weights (per channel) and activations, by TensorFlow's converter.
 
-    Input and outputs stay single precision.
+    Input and outputs stay single precision. Weights have all 8 bits: activations are signed here.
+    On x86, XNNPACK extends both to 16 bits and adds the products in 32. On ARM it adds two
+    products in 16 bits; they fit because no weight is -128.
 
     Args:
         model: What to write.
@@ -39,9 +43,32 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
 
     Raises:
         InvalidArgumentError: There is no picture.
+        WeightsError: The weights that were made could saturate; no file is written.
     """
     check_pictures(pictures)
-    path.write_bytes(_with_card(_convert(model, pictures), model))
+    data = _with_card(_convert(model, pictures), model)
+    check_int8(data)
+    path.write_bytes(data)
+
+
+def check_int8(data: bytes) -> None:
+    """See that the 8-bit weights of a file are right on every processor.
+
+    Args:
+        data: Content of a .tflite file.
+
+    Raises:
+        WeightsError: They could saturate, or there are none, or activations are unsigned.
+    """
+    file = schema.ModelT.InitFromPackedBuf(data, 0)
+    weights = {}
+    for tensor in (tensor for graph in file.subgraphs for tensor in graph.tensors):
+        if tensor.type == schema.TensorType.UINT8:
+            raise WeightsError(f"Expected signed integers, but {tensor.name!r} is unsigned.")
+        values = file.buffers[tensor.buffer].data
+        if tensor.type == schema.TensorType.INT8 and values is not None:
+            weights[str(tensor.name)] = np.asarray(values, np.uint8).view(np.int8)
+    check_weights(weights, SIGNED)
 
 
 def _convert(model: Model, pictures: NDArray[np.float32]) -> bytes:
