@@ -54,7 +54,7 @@ format: $(VENV)/.all
 	$(BIN)/ruff format .
 
 parity: $(VENV)/.all
-	$(BIN)/python -m facemask_zoo.benchmarks.parity --write README.md
+	$(BIN)/python -m facemask_zoo.benchmarks.parity --picture $(DEMO_PICTURE) --write README.md
 
 # A folder with val.json, val/ and train/, such as users do not have.
 LABELLED ?= ../shared/data/detection
@@ -65,10 +65,11 @@ precisions: $(VENV)/.all
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all
 	$(BIN)/facemask-zoo weights download aizoo-260
-	$(BIN)/python -m facemask_zoo.benchmarks.convert_matrix --write docs/conversions.md
+	$(BIN)/python -m facemask_zoo.benchmarks.convert_matrix --picture $(DEMO_PICTURE) \
+		--write docs/conversions.md
 
 standalone: $(VENV)/.all
-	$(BIN)/python tests/standalone.py --model $(DEMO_MODEL)
+	$(BIN)/python tests/standalone.py
 
 FUZZ_SECONDS ?= 150
 ATTACK := PYTHONPATH=tests $(BIN)/python -m attacks

@@ -24,7 +24,7 @@ from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
 from facemask_zoo.converters import FORMATS, Format
 from facemask_zoo.converters.conversion import Report
-from facemask_zoo.errors import FaceMaskZooError
+from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
@@ -58,21 +58,20 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def fill(model: str, picture: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def fill(model: str, picture: Path | None) -> dict[str, dict[str, dict[str, Any]]]:
     """Outcomes by target format, then by source format; sources not at hand are left out."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_sources(model, folder)
-        return {
-            row.name: _in_process(folder, row, picture) for row in FORMATS.values() if row.writes
-        }
+        targets = [row for row in FORMATS.values() if row.writes and _is_installed(row)]
+        return {row.name: _in_process(folder, row, picture) for row in targets}
 
 
 def write_sources(model: str, folder: Path) -> None:
     """The model in every format that is read and written; a published file for the others."""
     source = open_weights(model).model()
     for row in FORMATS.values():
-        if not row.reads:
+        if not row.reads or not _is_installed(row):
             continue
         if row.writes:
             converters.write(source, folder / row.name / f"model{row.suffix}", row.name)
@@ -81,7 +80,7 @@ def write_sources(model: str, folder: Path) -> None:
             (folder / row.name / f"model{row.suffix}").symlink_to(published.resolve())
 
 
-def convert_all(folder: Path, target: Format, picture: Path) -> dict[str, dict[str, Any]]:
+def convert_all(folder: Path, target: Format, picture: Path | None) -> dict[str, dict[str, Any]]:
     """Convert every source into one format, in this process."""
     cells = {}
     digests = {}
@@ -143,9 +142,10 @@ def _mark(cell: dict[str, Any] | None) -> str:
     return PROVEN if cell["runners"] else WRITTEN
 
 
-def _convert(source: Path, path: Path, target: Format, picture: Path) -> dict[str, Any]:
+def _convert(source: Path, path: Path, target: Format, picture: Path | None) -> dict[str, Any]:
+    pictures = [picture] if picture else []
     try:
-        result: Report = converters.convert(source, path, target.name, pictures=[picture])
+        result: Report = converters.convert(source, path, target.name, pictures=pictures)
     except FaceMaskZooError as error:
         return {"problem": f"{source} -> {target.name}: {error}", "tensors": None}
     proof = result.proof
@@ -165,6 +165,15 @@ def _processor_seconds() -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
+def _is_installed(row: Format) -> bool:
+    """Whether the packages are there that the format needs."""
+    try:
+        return bool(row.module)
+    except FrameworkNotInstalledError as error:
+        log.info("%s", error)
+        return False
+
+
 def _published(row: Format) -> Path | None:
     """A file of the zoo's models in a format that is only read, if one is at hand."""
     for name in list_models():
@@ -174,8 +183,9 @@ def _published(row: Format) -> Path | None:
     return None
 
 
-def _in_process(folder: Path, row: Format, picture: Path) -> dict[str, dict[str, Any]]:
-    words = ["--worker", row.name, "--folder", str(folder), "--picture", str(picture)]
+def _in_process(folder: Path, row: Format, picture: Path | None) -> dict[str, dict[str, Any]]:
+    words = ["--worker", row.name, "--folder", str(folder)]
+    words += ["--picture", str(picture)] if picture else []
     command = [sys.executable, "-m", "facemask_zoo.benchmarks.convert_matrix", *words]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
@@ -187,7 +197,7 @@ def _in_process(folder: Path, row: Format, picture: Path) -> dict[str, dict[str,
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Convert every format into every other.")
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/demo.jpg"))
+    parser.add_argument("--picture", type=Path, help="photograph to compare on (a drawing)")
     parser.add_argument("--write", type=Path, help="file with a section to replace")
     parser.add_argument("--worker", choices=list(FORMATS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL
+from facemask_zoo.converters.samples import drawing
 from facemask_zoo.detector import Detector
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import preprocess, reference
@@ -53,11 +54,14 @@ def main() -> int:
     return 0
 
 
-def report(model: str, picture: Path, threads: int) -> str:
-    """The table of all frameworks in Markdown, with the environment below it."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in FRAMEWORKS}
+def report(model: str, picture: Path | None, threads: int) -> str:
+    """The table of all installed frameworks in Markdown, with the environment below it."""
+    runs: dict[str, list[dict[str, Any]]] = {
+        name: [] for name, row in FRAMEWORKS.items() if row.installed
+    }
+    log.info("Not installed: %s", ", ".join(FRAMEWORKS.keys() - runs) or "none")
     for number in range(ROUNDS):
-        for name in FRAMEWORKS:
+        for name in runs:
             log.info("round %d: %s", number + 1, name)
             runs[name].append(_in_process(model, name, picture, threads))
     rows = [_row(name, results) for name, results in runs.items()]
@@ -70,15 +74,16 @@ def report(model: str, picture: Path, threads: int) -> str:
         "Median time",
         "Runs on",
     )
+    shown = "photograph" if picture else "drawing"
     foot = (
         f"Model {model}, {threads} threads, batch 1, network alone, median of {ROUNDS} x {REPEATS} "
         f"runs. Differences are from the float64 reference, in raw outputs, on noise and on a "
-        f"photograph. {environment.sentence()}. Made by `make parity`."
+        f"{shown}. {environment.sentence()}. Made by `make parity`."
     )
     return f"{markdown.table(header, rows)}\n\n{foot}"
 
 
-def measure(model: str, framework: str, picture: Path, threads: int) -> dict[str, Any]:
+def measure(model: str, framework: str, picture: Path | None, threads: int) -> dict[str, Any]:
     """Differences from the reference and times of one framework, in this process."""
     detector = Detector.load(model, framework=framework, threads=threads)
     batch = _inputs(detector.input_size, picture)
@@ -94,9 +99,10 @@ def measure(model: str, framework: str, picture: Path, threads: int) -> dict[str
     }
 
 
-def _inputs(size: int, picture: Path) -> NDArray[np.float32]:
+def _inputs(size: int, picture: Path | None) -> NDArray[np.float32]:
     noise = np.random.default_rng(_NOISE_SEED).random((2, 3, size, size), dtype=np.float32)
-    return np.concatenate([noise, preprocess(load_image(picture), size)[None]])
+    image = load_image(picture) if picture else drawing()
+    return np.concatenate([noise, preprocess(image, size)[None]])
 
 
 def _times(detector: Detector, batch: NDArray[np.float32]) -> list[float]:
@@ -108,12 +114,11 @@ def _times(detector: Detector, batch: NDArray[np.float32]) -> list[float]:
     return times[WARM_UP:]
 
 
-def _in_process(model: str, framework: str, picture: Path, threads: int) -> dict[str, Any]:
-    words = ["--model", model, "--worker", framework, "--picture", str(picture)]
+def _in_process(model: str, framework: str, picture: Path | None, threads: int) -> dict[str, Any]:
+    words = ["--model", model, "--worker", framework, "--threads", str(threads)]
+    words += ["--picture", str(picture)] if picture else []
     command = [sys.executable, "-m", "facemask_zoo.benchmarks.parity", *words]
-    result = subprocess.run(
-        [*command, "--threads", str(threads)], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"{framework} failed:\n{result.stderr}")
     measured: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
@@ -136,7 +141,7 @@ def _row(name: str, results: list[dict[str, Any]]) -> tuple[str, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Compare every framework with the reference.")
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--picture", type=Path, default=Path("docs/pictures/demo.jpg"))
+    parser.add_argument("--picture", type=Path, help="photograph to compare on (a drawing)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--write", type=Path, help="file with a section to replace")
     parser.add_argument("--worker", choices=list(FRAMEWORKS), help=argparse.SUPPRESS)

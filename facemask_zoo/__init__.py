@@ -1,5 +1,12 @@
 """Face-mask detection with one API on every framework."""
 
+from pathlib import Path
+
+# Three packages lie beside this one in a checkout; the links to them are missing where the system
+# has no symbolic links, and then Python has to look there.
+if not Path(__file__).with_name("converters").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
 from facemask_zoo.backends import list_frameworks
 from facemask_zoo.cards import list_models
 from facemask_zoo.detections import Detections

@@ -164,7 +164,7 @@ def load_card(name: str) -> ModelCard:
 
 def weights_folder() -> Path:
     """The folder with the cards and the files that ship."""
-    return Path(str(resources.files("facemask_zoo") / "weights"))
+    return Path(str(resources.files("facemask_zoo.weights")))
 
 
 @functools.cache

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import itertools
 import json
 import logging
+import re
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
 from facemask_zoo.backends.base import PRECISIONS
@@ -18,23 +18,40 @@ from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
+from facemask_zoo.extras import require
 from facemask_zoo.files import check_file
 from facemask_zoo.images import MAX_PIXELS
 from facemask_zoo.runner import detect_and_draw, is_picture
 from facemask_zoo.ssd.boxes import NMS_KINDS
-from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.ssd.postprocess import IOU
 from facemask_zoo.store import open_weights
 from facemask_zoo.version import __version__
-from facemask_zoo.video import expand
+from facemask_zoo.video import expand, is_video
 
 log = logging.getLogger(__name__)
 
 _FAILED = 1
-# Commands that live beside the code they run, imported only when they are called.
+_MAX_STEM = 100
+
+
+class _ModuleCommand(NamedTuple):
+    """A command that lives beside the code it runs; imported only when it is called."""
+
+    module: str
+    extra: str
+    summary: str
+
+
 _MODULE_COMMANDS = {
-    "convert": ("facemask_zoo.converters.command", "turn weights into another format, with proof"),
-    "eval": ("facemask_zoo.evaluation.command", "measure models on annotated pictures"),
-    "train": ("facemask_zoo.training.command", "train or fine-tune a model"),
+    "convert": _ModuleCommand(
+        "facemask_zoo.converters.command", "all", "turn weights into another format, with proof"
+    ),
+    "eval": _ModuleCommand(
+        "facemask_zoo.evaluation.command", "evaluation", "measure models on annotated pictures"
+    ),
+    "train": _ModuleCommand(
+        "facemask_zoo.training.command", "training", "train or fine-tune a model"
+    ),
 }
 
 
@@ -48,10 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 if all went well, 1 if something failed, 2 for a wrong call.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = _parser(words).parse_args(words)
-    level = logging.WARNING if args.quiet else logging.INFO
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(message)s", force=True)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
     try:
+        args = _parser(words).parse_args(words)
+        if args.quiet:
+            logging.getLogger().setLevel(logging.WARNING)
         status: int = args.run(args)
         return status
     except FaceMaskZooError as error:
@@ -76,7 +94,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser, model: str = DEFAULT
         "--trust", action="store_true", help="run a file as it is, such as one of 8-bit integers"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
-    parser.add_argument("--conf", type=float, default=CONF, help="score threshold (%(default)s)")
+    parser.add_argument("--conf", type=float, help="score threshold (the model's recommended)")
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (the model's recommended)")
     parser.add_argument(
@@ -110,15 +128,16 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     _add_detect(commands.add_parser("detect", help="find faces in pictures and videos"))
     _add_weights(commands.add_parser("weights", help="list, download and verify models"))
     _add_doctor(commands.add_parser("doctor", help="which frameworks work here"))
-    for name, (module, summary) in _MODULE_COMMANDS.items():
-        command = commands.add_parser(name, help=summary)
-        if name in words:
-            _add_module_command(command, module)
+    called = next((word for word in words if not word.startswith("-")), None)
+    for name, row in _MODULE_COMMANDS.items():
+        command = commands.add_parser(name, help=row.summary)
+        if name == called:
+            _add_module_command(command, row)
     return parser
 
 
-def _add_module_command(parser: argparse.ArgumentParser, module: str) -> None:
-    implementation = importlib.import_module(module)
+def _add_module_command(parser: argparse.ArgumentParser, row: _ModuleCommand) -> None:
+    implementation = require(row.module, row.extra)
     implementation.add_arguments(parser)
     parser.set_defaults(run=implementation.run)
 
@@ -138,15 +157,31 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 def _detect(args: argparse.Namespace) -> int:
     detector = detector_from(args)
     log.info("%s on %s", detector.card.name, FRAMEWORKS[detector.framework].title)
-    failed = False
-    for source, target in _jobs(args.sources, args.output):
+    items, failed = _expand_all(args.sources)
+    total = len(items) + failed
+    for source, target in _jobs(items, args.output, alone=items == args.sources):
         try:
             for result in detect_and_draw(detector, source, target):
                 show(result, as_json=args.json)
         except FaceMaskZooError as error:
             log.error("facemask-zoo: %s", error)
-            failed = True
+            failed += 1
+    if failed and total > 1:
+        log.error("facemask-zoo: %d of %d sources failed.", failed, total)
     return _FAILED if failed else 0
+
+
+def _expand_all(sources: Sequence[str]) -> tuple[list[str], int]:
+    """Every single picture or stream, and the number of sources that hold none."""
+    items: list[str] = []
+    failed = 0
+    for source in sources:
+        try:
+            items.extend(expand(source))
+        except FaceMaskZooError as error:
+            log.error("facemask-zoo: %s", error)
+            failed += 1
+    return items, failed
 
 
 def show(result: Detections, *, as_json: bool) -> None:
@@ -162,21 +197,46 @@ def show(result: Detections, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _jobs(sources: Sequence[str], output: Path | None) -> list[tuple[str, Path | None]]:
-    """Every single picture or stream, and where to draw it; equal names get a number."""
-    items = [item for source in sources for item in expand(source)]
-    if output is None or items == list(sources[:1]):
-        return [(item, output) for item in items]
-    if is_picture(output):
-        raise InvalidArgumentError(f"--output: expected a folder for {len(items)} sources.")
-    used: Counter[str] = Counter()
-    jobs: list[tuple[str, Path | None]] = []
-    for item in items:
-        name = Path(item)
-        used[name.name] += 1
-        number = f"-{used[name.name]}" if used[name.name] > 1 else ""
-        jobs.append((item, output / f"{name.stem}{number}{name.suffix}"))
-    return jobs
+def _jobs(
+    items: Sequence[str], output: Path | None, *, alone: bool
+) -> list[tuple[str, Path | None]]:
+    """Every single picture or stream, and where to draw it; equal names get a number.
+
+    Args:
+        items: Pictures and streams.
+        output: A folder; a file if the one item is what the user named.
+        alone: Whether there is one item at most, and the user named it.
+    """
+    if output is None:
+        return [(item, None) for item in items]
+    names_a_file = output.suffix != "" and not output.is_dir()
+    if alone and len(items) == 1 and names_a_file:
+        return [(items[0], output)]
+    if names_a_file and (is_picture(output) or is_video(output)):
+        raise InvalidArgumentError(f"--output: expected a folder for the sources, got {output}.")
+    used: set[str] = set()
+    return [(item, output / _free_name(_drawn_name(item), used)) for item in items]
+
+
+def _drawn_name(source: str) -> Path:
+    """What to call the drawing: as the source, with a suffix that can be written."""
+    path = Path(source)
+    if not is_video(source):
+        return Path(path.name if is_picture(path) else f"{path.name}.png")
+    address = source.partition("://")[2].partition("?")[0].rpartition("@")[2]  # no passwords
+    if not address and not source.isdecimal():
+        return Path(path.name)
+    return Path(re.sub(r"[^\w-]+", "_", address or source)[:_MAX_STEM] + ".mp4")
+
+
+def _free_name(name: Path, used: set[str]) -> str:
+    """The name, or else the first with a number that is not `used` yet, whatever its case."""
+    free = name.name
+    numbers = itertools.count(2)
+    while free.casefold() in used:
+        free = f"{name.stem}-{next(numbers)}{name.suffix}"
+    used.add(free.casefold())
+    return free
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:

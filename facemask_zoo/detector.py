@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from facemask_zoo.backends import Backend, Options, find_framework, list_framewo
 from facemask_zoo.cards import DEFAULT_MODEL, ModelCard
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import (
+    DeviceError,
+    FaceMaskZooError,
     FrameworkNotInstalledError,
     InvalidArgumentError,
     UnknownNameError,
 )
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
+from facemask_zoo.on_error import OnError, check_on_error, handled
 from facemask_zoo.ssd import postprocess, preprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import CONF, IOU
@@ -64,7 +67,7 @@ class Detector:
         precision: str = "fp32",
         trust: bool = False,
         threads: int | None = None,
-        conf: float = CONF,
+        conf: float | None = None,
         iou: float = IOU,
         nms: str | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -74,14 +77,15 @@ class Detector:
         Args:
             model: A name of :func:`list_models`, or the path of a weights file in any format that
                 the zoo reads.
-            framework: A name of :func:`list_frameworks`; ``"auto"`` takes the fastest installed.
+            framework: A name of :func:`list_frameworks`; ``"auto"`` takes the fastest of those
+                installed that has the device and precision.
             device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             precision: ``"fp32"``, or ``"fp16"`` where the framework offers it. 8-bit integers need
                 pictures for their ranges: have a file written by :func:`converters.convert`.
             trust: Run a file as it is, such as one of 8-bit integers. The framework's own parser
                 sees it unchecked: only for files from a source that you trust.
             threads: CPU threads; None leaves it to the framework.
-            conf: Score threshold, 0..1.
+            conf: Score threshold, 0..1. None takes what the model's card recommends.
             iou: Overlap threshold of non-maximum suppression, 0..1.
             nms: ``"standard"`` for the true overlap; ``"blended"`` also averages every box with
                 those that agree with it; ``"aizoo"`` for AIZOO's own arithmetic (1e-3 in the areas,
@@ -94,19 +98,21 @@ class Detector:
         Raises:
             UnknownNameError: No such model, framework or nms.
             FrameworkNotInstalledError: The framework is not installed or does not import.
-            DeviceError: The framework lacks the device, precision or thread count here.
+            DeviceError: The framework lacks the device, precision or thread count here; or none
+                of those installed has them.
             WeightsError: The weights are damaged or altered.
             DownloadError: The weights are not at hand and cannot be fetched.
             InvalidArgumentError: A threshold is outside 0..1.
         """
-        _check_settings(conf, iou, nms)  # before anything is fetched
+        _check_settings(CONF if conf is None else conf, iou, nms)  # before anything is fetched
         if framework != "auto":
             find_framework(framework)
         weights = open_weights(model, trust=trust)
         options = Options(device=device, precision=precision, threads=threads)
         name, backend = _start(weights, framework, options)
-        kind = weights.card.nms if nms is None else nms
-        return cls(weights.card, name, backend, conf, iou, kind, max_pixels)
+        card = weights.card
+        threshold = card.conf if conf is None else conf
+        return cls(card, name, backend, threshold, iou, nms or card.nms, max_pixels)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,28 +135,46 @@ class Detector:
         """
         return self.detect_batch([image])[0]
 
-    def detect_batch(self, images: Iterable[ImageSource]) -> list[Detections]:
+    def detect_batch(
+        self, images: Iterable[ImageSource], *, on_error: OnError = "raise"
+    ) -> list[Detections]:
         """Find the faces in many pictures; the same answers as one by one.
 
         Args:
             images: Pictures in any form that :meth:`detect` takes.
+            on_error: What to do about a picture that cannot be read: ``"raise"``, ``"skip"`` it,
+                or a function that is called with the picture as it was given and the error, and
+                after which it is skipped.
+
+        Returns:
+            One result per picture that could be read, in order.
 
         Raises:
             ImageError: One of the pictures cannot be read.
+            UnknownNameError: `on_error` is none of the above.
         """
+        check_on_error(on_error)
         results: list[Detections] = []
         for chunk in _chunks(images, BATCH_SIZE):
-            pictures = [load_image(image, self.max_pixels) for image in chunk]
-            names = [_source_name(image) for image in chunk]
-            results.extend(self._detect_arrays(pictures, names))
+            pictures: list[NDArray[np.uint8]] = []
+            names: list[str | None] = []
+            for image in chunk:
+                with handled(image, on_error):
+                    pictures.append(load_image(image, self.max_pixels))
+                    names.append(_source_name(image))
+            if pictures:
+                results.extend(self._detect_arrays(pictures, names))
         return results
 
-    def stream(self, source: StreamSource) -> Iterator[Detections]:
+    def stream(self, source: StreamSource, *, on_error: OnError = "raise") -> Iterator[Detections]:
         """Find the faces in pictures or frames, one after the other, in bounded memory.
 
         Args:
             source: Picture, video, folder or glob of pictures, camera index, or ``rtsp://``
                 address.
+            on_error: What to do about a picture that cannot be read: ``"raise"``, ``"skip"`` it,
+                or a function that is called with its name and the error, and after which it is
+                skipped. A video ends where it cannot be read further.
 
         Returns:
             An iterator over one result per picture or frame, with `source` (and `frame`) set.
@@ -158,8 +182,10 @@ class Detector:
         Raises:
             ImageError: A picture cannot be read.
             VideoError: A video or camera cannot be read.
+            UnknownNameError: `on_error` is none of the above.
         """
-        return map(self.detect_frame, frames(source, self.max_pixels))
+        check_on_error(on_error)
+        return map(self.detect_frame, frames(source, self.max_pixels, on_error))
 
     def detect_frame(self, frame: Frame) -> Detections:
         """Find the faces in one frame of :func:`facemask_zoo.video.frames`.
@@ -224,22 +250,28 @@ class Detector:
 
 
 def _start(weights: Weights, framework: str, options: Options) -> tuple[str, Backend]:
-    """Load the weights on the framework asked for, or on the first that imports."""
+    """Load the weights on the framework asked for, or on the first that can do what is asked."""
     names = _able(weights) if framework == "auto" else [framework]
-    problems = []
+    problems: list[FaceMaskZooError] = []
     for name in names:
         try:
             backend = find_framework(name).backend()
             backend.check(options)
             path = weights.native(backend.formats, options.precision)
             return name, backend(path, weights.card.network, options)
-        except FrameworkNotInstalledError as error:
+        except (FrameworkNotInstalledError, DeviceError) as error:
             problems.append(error)
     if framework != "auto":
         raise problems[0]
-    raise FrameworkNotInstalledError(
-        "No framework can run this model: " + " ".join(str(problem) for problem in problems)
-    )
+    raise _none_of(problems)
+
+
+def _none_of(problems: Sequence[FaceMaskZooError]) -> FaceMaskZooError:
+    """Why no framework runs the model: what the installed ones lack, if there are any."""
+    lacking = [problem for problem in problems if isinstance(problem, DeviceError)]
+    kind = DeviceError if lacking else FrameworkNotInstalledError
+    reasons = dict.fromkeys(map(str, lacking or problems))
+    return kind(f"No framework can run this model: {' '.join(reasons)}")
 
 
 def _able(weights: Weights) -> list[str]:

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from facemask_zoo.errors import ImageError, InvalidArgumentError
 from facemask_zoo.files import atomic_path
@@ -26,6 +26,7 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_SIDEWAYS = (5, 6, 7, 8)
 _PILLOW_LIMIT = threading.Lock()
 
 # Pictures are converted piece by piece: Pillow's own copies would take five times the result.
@@ -61,14 +62,25 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         raise ImageError(
             f"Expected a path, bytes, a PIL image or an array, but got {type(source).__name__}."
         )
-    path = Path(source)
-    if not path.is_file():
-        raise ImageError(f"There is no picture {str(path)!r}.")
-    try:
-        with path.open("rb") as file:
-            return _decode(file, repr(str(path)), max_pixels)
-    except OSError as error:
-        raise ImageError(f"Cannot read {str(path)!r}: {error}.") from error
+    with _file(Path(source)) as file:
+        return _decode(file, repr(str(source)), max_pixels)
+
+
+def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of the picture that :func:`load_image` gives, from the header alone.
+
+    Args:
+        path: Picture file.
+        max_pixels: Largest width x height accepted.
+
+    Raises:
+        ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
+    """
+    what = repr(os.fspath(path))
+    with _file(Path(path)) as file, _opened(file, what, max_pixels) as image:
+        width, height = image.size
+        sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        return (height, width) if sideways else (width, height)
 
 
 def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
@@ -100,14 +112,32 @@ def _check_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
     return image
 
 
-def _decode(file: Any, what: str, max_pixels: int) -> NDArray[np.uint8]:
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    try:
+        if not path.is_file():  # else it might be a pipe that never says anything
+            raise ImageError(f"There is no picture {str(path)!r}.")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ImageError(f"Cannot read {str(path)!r}: {error}.") from error
+
+
+def _decode(file: BinaryIO, what: str, max_pixels: int) -> NDArray[np.uint8]:
+    with _opened(file, what, max_pixels) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image, what)
+
+
+@contextmanager
+def _opened(file: BinaryIO, what: str, max_pixels: int) -> Iterator[Image.Image]:
+    """The picture behind a checked header; whatever its decoder raises is an ImageError."""
     try:
         with _pillow_limit(max_pixels), Image.open(file, formats=_FORMATS) as image:
             _check_size(image.size, what, max_pixels)
             _check_tiles(image, what)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image, what)
-    except ImageError:
+            yield image
+    except (ImageError, InvalidArgumentError):
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{what} is refused: {error}") from error

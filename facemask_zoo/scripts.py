@@ -16,7 +16,7 @@ from facemask_zoo.backends import find_framework
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
 from facemask_zoo.runner import detect_and_draw
-from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.ssd.postprocess import IOU
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _parser(framework: str) -> argparse.ArgumentParser:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file (%(default)s)")
     if framework == "opencv":
         parser.add_argument("--proto", type=Path, help="graph of --model; found by its name")
-    parser.add_argument("--conf", type=float, default=CONF, help="score threshold (%(default)s)")
+    parser.add_argument("--conf", type=float, help="score threshold (the model's recommended)")
     parser.add_argument(
         "--iou",
         type=float,

@@ -5,27 +5,34 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
-import importlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.errors import FrameworkNotInstalledError, ImageError, VideoError
+from facemask_zoo.errors import ImageError, VideoError
+from facemask_zoo.extras import require
 from facemask_zoo.files import atomic_path
 from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, load_image
+from facemask_zoo.on_error import OnError, handled
 
 StreamSource = str | os.PathLike[str] | int
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
 
-_STREAM_SCHEMES = ("rtsp://", "rtmp://", "http://", "https://", "tcp://", "udp://")
+_STREAM_SCHEMES = tuple(
+    f"{name}://" for name in ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "tcp", "udp")
+)
+_ANY_FOLDERS = "**"
+_CODECS = {".webm": "libvpx-vp9"}
+_DEFAULT_CODEC = "mpeg4"
 _DEFAULT_RATE = Fraction(25)
+_MAX_RATE = 65535  # MPEG-4 counts time in up to so many parts of a second
 _OPEN_TIMEOUT_SECONDS = 15.0
 
 
@@ -46,13 +53,18 @@ class Frame:
     rate: Fraction | None = None
 
 
-def frames(source: StreamSource, max_pixels: int = MAX_PIXELS) -> Iterator[Frame]:
+def frames(
+    source: StreamSource, max_pixels: int = MAX_PIXELS, on_error: OnError = "raise"
+) -> Iterator[Frame]:
     """Read a source frame by frame.
 
     Args:
-        source: Picture, video, folder or glob of pictures (sorted by name), camera index (also as
+        source: Picture, video, folder of pictures or glob (sorted by name), camera index (also as
             a string of digits), or the address of a stream.
         max_pixels: Largest width x height accepted.
+        on_error: What to do about a picture, video or folder that cannot be read: ``"raise"``,
+            ``"skip"`` it (the rest of it, for a video), or a function that is called with its name
+            and the error.
 
     Yields:
         Frames in order; the end of a video ends the iteration.
@@ -63,44 +75,53 @@ def frames(source: StreamSource, max_pixels: int = MAX_PIXELS) -> Iterator[Frame
         FrameworkNotInstalledError: PyAV (videos) or OpenCV (cameras) is not installed.
     """
     name = os.fspath(source) if not isinstance(source, int) else str(source)
-    if name.isdecimal():
-        yield from _camera(int(name), max_pixels)
-    elif name.startswith(_STREAM_SCHEMES) or _is_video(Path(name)):
-        yield from _video(name, max_pixels)
-    else:
-        for path in expand(name):
-            yield Frame(load_image(path, max_pixels), path)
+    items: list[str] = []
+    with handled(name, on_error):
+        items = expand(name)
+    for item in items:
+        # Written out: an error of whoever uses the frames must not be taken for one of the reader.
+        reader = _read(item, max_pixels)
+        while True:
+            frame = None
+            with handled(item, on_error):
+                frame = next(reader, None)
+            if frame is None:
+                break
+            yield frame
 
 
 def expand(source: str) -> list[str]:
-    """The pictures of a folder or glob, sorted by name; any other source alone.
+    """The pictures of a folder, or the files of a glob, sorted by name; any other source alone.
+
+    A file that can be reached in several ways, by symbolic links, counts once.
 
     Raises:
-        ImageError: The folder or glob holds no pictures.
+        ImageError: The folder or glob holds no pictures, or cannot be read.
     """
-    path = Path(source)
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
-    elif glob.has_magic(source) and not path.exists():
-        found = [Path(file) for file in glob.glob(source, recursive=True) if Path(file).is_file()]
+    if _is_live(source) or os.path.isfile(source):
+        return [source]
+    if os.path.isdir(source):
+        found = _pictures(source)
+    elif glob.has_magic(source) and not os.path.lexists(source):
+        found = [path for path in _matches(source) if os.path.isfile(path)]
     else:
         return [source]
     if not found:
         raise ImageError(f"{source!r} holds no pictures ({', '.join(IMAGE_SUFFIXES)}).")
-    return [str(file) for file in sorted(found)]
+    return _each_once(found)
 
 
 def is_video(source: StreamSource) -> bool:
     """Whether a source is a video, camera or network stream rather than pictures."""
     name = os.fspath(source) if not isinstance(source, int) else str(source)
-    return name.isdecimal() or name.startswith(_STREAM_SCHEMES) or _is_video(Path(name))
+    return _is_live(name) or _is_video(Path(name))
 
 
 class VideoWriter:
-    """Writes frames as an MPEG-4 video; the file appears when the writer is closed without error.
+    """Writes frames as a video; the file appears when the writer is closed without error.
 
     Args:
-        path: Target; the suffix says which container.
+        path: Target; the suffix says which container. WebM holds VP9, the others MPEG-4.
         rate: Frames per second.
 
     Raises:
@@ -109,8 +130,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
-        self._av = _require("av", "video")
-        self._rate = rate or _DEFAULT_RATE
+        self._av = require("av", "video")
+        self._rate = _countable(rate) if rate and rate > 0 else _DEFAULT_RATE
         self._stack = contextlib.ExitStack()
         self._path = Path(path)
         if self._path.suffix.lower() not in VIDEO_SUFFIXES:
@@ -119,12 +140,10 @@ class VideoWriter:
         self._stream: Any = None
 
     def __enter__(self) -> VideoWriter:
-        try:
-            temporary = self._stack.enter_context(atomic_path(self._path))
-            self._container = self._av.open(str(temporary), "w")
-        except (OSError, ValueError, self._av.FFmpegError) as error:
-            self._stack.close()
-            raise VideoError(f"Cannot write {self._path}: {error}.") from error
+        with contextlib.ExitStack() as stack, self._errors():
+            temporary = stack.enter_context(atomic_path(self._path))
+            self._container = stack.enter_context(self._av.open(str(temporary), "w"))
+            self._stack = stack.pop_all()
         return self
 
     def write(self, image: NDArray[np.uint8]) -> None:
@@ -133,22 +152,110 @@ class VideoWriter:
         Args:
             image: (H, W, 3) RGB; every frame must have the size of the first. An odd last row or
                 column is cut off, since the codec stores colours for pairs of pixels.
+
+        Raises:
+            VideoError: The encoder does not take the frame, or the file cannot be written.
         """
         height, width = (side // 2 * 2 for side in image.shape[:2])
-        if self._stream is None:
-            self._stream = self._container.add_stream("mpeg4", rate=self._rate)
-            self._stream.width, self._stream.height = width, height
-            self._stream.pix_fmt = "yuv420p"
-            self._stream.bit_rate = max(1_000_000, width * height * 8)
-        pixels = np.ascontiguousarray(image[:height, :width])
-        frame = self._av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        self._container.mux(self._stream.encode(frame))
+        with self._errors():
+            if self._stream is None:
+                self._stream = self._add_stream(width, height)
+            pixels = np.ascontiguousarray(image[:height, :width])
+            frame = self._av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            self._container.mux(self._stream.encode(frame))
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if self._stream is not None and kind is None:
-            self._container.mux(self._stream.encode())
-        self._container.close()
-        self._stack.__exit__(kind, error, trace)
+        with self._errors(), self._stack:
+            if kind is not None:
+                self._stack.__exit__(kind, error, trace)
+            elif self._stream is not None:
+                self._container.mux(self._stream.encode())
+
+    def _add_stream(self, width: int, height: int) -> Any:
+        codec = _CODECS.get(self._path.suffix.lower(), _DEFAULT_CODEC)
+        stream = self._container.add_stream(codec, rate=self._rate)
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv420p"
+        stream.bit_rate = max(1_000_000, width * height * 8)
+        return stream
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, self._av.FFmpegError) as error:
+            raise VideoError(f"Cannot write {self._path}: {error}.") from error
+
+
+def _countable(rate: Fraction) -> Fraction:
+    """The nearest rate whose frames last a whole number of the parts that MPEG-4 counts in."""
+    return 1 / (1 / min(rate, Fraction(_MAX_RATE))).limit_denominator(_MAX_RATE)
+
+
+def _is_live(name: str) -> bool:
+    """Whether it is a camera or an address, and so no file, folder or glob."""
+    return name.isdecimal() or name.lower().startswith(_STREAM_SCHEMES)
+
+
+def _read(name: str, max_pixels: int) -> Iterator[Frame]:
+    if name.isdecimal():
+        yield from _camera(int(name), max_pixels)
+    elif is_video(name):
+        yield from _video(name, max_pixels)
+    else:
+        yield Frame(load_image(name, max_pixels), name)
+
+
+def _pictures(folder: str) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.path for entry in entries]
+    except OSError as error:
+        raise ImageError(f"Cannot read the folder {folder!r}: {error.strerror}.") from error
+    return [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """What a glob matches; unlike the standard library's, ``**`` enters each folder once."""
+    parts = Path(pattern).parts
+    if _ANY_FOLDERS not in parts:
+        yield from glob.iglob(pattern)
+        return
+    at = parts.index(_ANY_FOLDERS)
+    rest = tuple(itertools.dropwhile(_ANY_FOLDERS.__eq__, parts[at:])) or ("*",)
+    for start in glob.glob(os.path.join(*parts[:at])) if at else [os.curdir]:
+        for folder in _folders(start):
+            yield from _matches(os.path.join(glob.escape(folder), *rest))
+
+
+def _folders(start: str) -> Iterator[str]:
+    """A folder and all below it but hidden ones; links to other places are entered last."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        links: list[str] = []
+        for top in waiting:
+            for folder, names, _ in os.walk(top):
+                real = os.path.realpath(folder)
+                if real in seen:
+                    names.clear()
+                    continue
+                seen.add(real)
+                yield folder
+                names[:] = [name for name in names if not name.startswith(".")]
+                below = [os.path.join(folder, name) for name in names]
+                links.extend(path for path in below if os.path.islink(path))
+        waiting = links
+
+
+def _each_once(paths: Iterable[str]) -> list[str]:
+    """The paths sorted, one for each file: its own rather than that of a link to it."""
+    own: dict[str, Path] = {}
+    for path in sorted(map(Path, paths)):
+        real = os.path.realpath(path)
+        if real not in own or real == os.path.abspath(path):
+            own[real] = path
+    return list(map(str, sorted(own.values())))
 
 
 def _is_video(path: Path) -> bool:
@@ -156,7 +263,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _video(name: str, max_pixels: int) -> Iterator[Frame]:
-    av = _require("av", "video")
+    av = require("av", "video")
     if "://" not in name and not Path(name).is_file():
         raise VideoError(f"There is no video {name!r}.")
     try:
@@ -173,7 +280,7 @@ def _video(name: str, max_pixels: int) -> Iterator[Frame]:
 
 
 def _camera(index: int, max_pixels: int) -> Iterator[Frame]:
-    cv2 = _require("cv2", "opencv")
+    cv2 = require("cv2", "opencv")
     capture = cv2.VideoCapture(index)
     try:
         if not capture.isOpened():
@@ -196,13 +303,3 @@ def _check_size(sized: Any, name: str, max_pixels: int) -> None:
 def _check_limits(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if size[0] * size[1] > max_pixels:
         raise VideoError(f"{name!r} claims {size[0]} x {size[1]} pixels; limit: {max_pixels}.")
-
-
-def _require(module: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise FrameworkNotInstalledError(
-            f"This source needs {module!r}, which is not installed. "
-            f"Run: pip install 'facemask-zoo[{extra}]'"
-        ) from error

@@ -146,7 +146,7 @@ def _measure(args: argparse.Namespace, model: str, framework: str, dataset: Data
         threads=args.threads,
         iou=args.iou,
         nms=args.nms,
-        conf=0.5 if args.conf is None else args.conf,
+        conf=args.conf,
     )
     start = time.perf_counter()
     result = evaluate(detector, dataset, protocol=args.protocol, conf=args.conf)

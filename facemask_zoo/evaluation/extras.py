@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from facemask_zoo.errors import FrameworkNotInstalledError
+from facemask_zoo import extras
 
 
 def require(module: str) -> Any:
@@ -17,10 +16,4 @@ def require(module: str) -> Any:
     Raises:
         FrameworkNotInstalledError: It is not installed or does not import.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise FrameworkNotInstalledError(
-            f"This needs {module.partition('.')[0]}, which cannot be imported ({error}). "
-            "Run: pip install 'facemask-zoo[evaluation]'"
-        ) from error
+    return extras.require(module, "evaluation")
