@@ -27,5 +27,5 @@ def replace_section(path: Path, name: str, text: str) -> None:
         raise InvalidArgumentError(f"{path} has no section {start} ... {end}.")
     before, rest = content.split(start, 1)
     after = rest.split(end, 1)[1]
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(f"{before}{start}\n{text}\n{end}{after}")

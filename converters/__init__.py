@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import importlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
-from facemask_zoo.files import atomic_path
+from facemask_zoo.files import Sources, atomic_path, check_target
 from facemask_zoo.model import Model
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "format_of",
     "read",
     "read_card",
+    "source_files",
     "staged",
     "write",
 ]
@@ -227,7 +228,17 @@ def read_card(path: Path, row: Format) -> ModelCard:
     return ModelCard.from_json(text)
 
 
-def write(model: Model, path: str | Path, name: str, precision: str = "fp32") -> None:
+def source_files(path: Path) -> list[Path]:
+    """The files that a reader takes the weights from: the one that is named and its companions."""
+    if path.is_dir():
+        return [part for part in path.rglob("*") if part.is_file()]
+    companions = getattr(format_of(path).module, "companions", None)
+    return [path, *(companions(path) if companions else ())]
+
+
+def write(
+    model: Model, path: str | Path, name: str, precision: str = "fp32", *, overwrite: bool = False
+) -> None:
     """Write weights as format `name`; the files appear when all are whole.
 
     Args:
@@ -235,20 +246,29 @@ def write(model: Model, path: str | Path, name: str, precision: str = "fp32") ->
         path: Where to write the file (or folder) that names the model.
         name: A name of ``FORMATS``.
         precision: ``"fp32"``, or ``"fp16"`` where the format offers it.
+        overwrite: Replace files that exist; or a folder, if it is as this function has left it.
 
     Raises:
         UnknownNameError: There is no such format.
+        OutputError: Something is in the way that is not to be replaced.
         WeightsError: The format can only be read.
         FrameworkNotInstalledError: The writer needs a package that is not installed.
     """
     row = find_format(name)
-    with staged(model, path, row, None if precision == "fp32" else row.reduced.write_half):
+    write_file = None if precision == "fp32" else row.reduced.write_half
+    with staged(model, path, row, write_file, overwrite=overwrite):
         pass
 
 
 @contextlib.contextmanager
 def staged(
-    model: Model, path: str | Path, row: Format, write_file: Writer | None = None
+    model: Model,
+    path: str | Path,
+    row: Format,
+    write_file: Writer | None = None,
+    *,
+    overwrite: bool = False,
+    sources: Sources | None = None,
 ) -> Iterator[Path]:
     """Write weights aside, to be looked at before they take the place of what was there.
 
@@ -257,26 +277,41 @@ def staged(
         path: Where the file (or folder) that names the model shall be.
         row: The format.
         write_file: What writes it; the format's own writer unless given.
+        overwrite: Replace files that exist; or a folder, if it is as this function has left it.
+        sources: Files that are not replaced in any case.
 
     Yields:
         The file (or folder) that names the model, with its companions in a temporary folder. When
         the block ends without an error, all are moved to where they belong, this one last.
 
     Raises:
+        OutputError: Something is in the way that is not to be replaced; then nothing is.
         WeightsError: The format can only be read.
         FrameworkNotInstalledError: The writer needs a package that is not installed.
     """
     path = Path(path)
     if not row.writes:
         raise WeightsError(f"The format {row.name!r} can be read, but not written.")
+    _check_targets([path], overwrite, sources)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         main = Path(folder) / path.name
         (write_file or row.module.write)(model, main)
+        parts = sorted(Path(folder).iterdir(), key=lambda part: part == main)
+        targets = [path.parent / part.name for part in parts]
+        _check_targets(targets, overwrite, sources)
         yield main
-        for part in sorted(Path(folder).iterdir(), key=lambda part: part == main):
-            with atomic_path(path.parent / part.name) as target:
-                part.rename(target)
+        _check_targets(targets, overwrite, sources)
+        for part, target in zip(parts, targets, strict=True):
+            with atomic_path(target, overwrite=overwrite) as temporary:
+                part.rename(temporary)
+
+
+def _check_targets(targets: Iterable[Path], overwrite: bool, sources: Sources | None) -> None:
+    for target in targets:
+        if sources:
+            sources.check(target)
+        check_target(target, overwrite=overwrite)
 
 
 def _head(path: Path) -> bytes:

@@ -59,6 +59,11 @@ _MESSAGES = declare(
 _Net = _MESSAGES["NetParameter"]
 
 
+def companions(path: Path) -> list[Path]:
+    """The graph of a file of weights."""
+    return [path.with_suffix(".prototxt")]
+
+
 def read(path: Path) -> Model:
     """Read the blobs, and the card from the ``.prototxt`` beside them.
 

@@ -11,7 +11,7 @@ from facemask_zoo.converters import FORMATS
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.errors import ConversionError, WeightsError
-from facemask_zoo.files import atomic_path
+from facemask_zoo.files import Sources, atomic_path, check_target
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="refuse the file if the mean AP50 falls by more (%(default)s)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the target and the report if they exist"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,6 +66,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FaceMaskZooError: The conversion failed; nothing was written but the report.
     """
+    if args.report:
+        Sources([args.source]).check(args.report)
+        check_target(args.report, overwrite=args.overwrite)
     try:
         report = convert(
             args.source,
@@ -76,20 +82,21 @@ def run(args: argparse.Namespace) -> int:
             data=args.data,
             images=args.images,
             max_ap_loss=args.max_ap_loss,
+            overwrite=args.overwrite,
         )
     except ConversionError as error:
-        _show(error.report, args.report)
+        _show(error.report, args.report, args.overwrite)
         raise
-    _show(report, args.report)
+    _show(report, args.report, args.overwrite)
     return 0
 
 
-def _show(report: Report, path: Path | None) -> None:
+def _show(report: Report, path: Path | None, overwrite: bool) -> None:
     log.log(logging.INFO if report.passed else logging.WARNING, "%s", report.to_text())
     if path is None:
         return
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path, overwrite=overwrite) as temporary:
             temporary.write_text(report.to_json() + "\n")
     except OSError as error:
         raise WeightsError(f"Cannot write the report {path}: {error}.") from error

@@ -21,6 +21,7 @@ from facemask_zoo.converters import (
     find_format,
     format_for,
     pruning,
+    source_files,
     staged,
 )
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
@@ -33,6 +34,7 @@ from facemask_zoo.errors import (
     UnknownNameError,
     WeightsError,
 )
+from facemask_zoo.files import Sources
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.store import open_weights
@@ -165,10 +167,12 @@ def convert(
     data: str | os.PathLike[str] | None = None,
     images: str | os.PathLike[str] | None = None,
     max_ap_loss: float = MAX_AP_LOSS,
+    overwrite: bool = False,
 ) -> Report:
     """Convert weights, run the result, and keep it if it does what the source does.
 
     What is written lies aside until it is proven; whatever goes wrong, the target stays as it was.
+    The source is never written to, and what exists is replaced only on request.
     Values below ``facemask_zoo.model.DUST`` become zero.
 
     Args:
@@ -186,12 +190,15 @@ def convert(
             measure average precision on before and after. Not those of `pictures`.
         images: Folder of the pictures of `data`; None for the usual one.
         max_ap_loss: The file is refused if the mean AP50 falls by more than this, 0..1.
+        overwrite: Replace files that exist; or a folder, if an earlier conversion wrote it and it
+            holds nothing else.
 
     Returns:
         What was written, and how far its outputs are from the reference's.
 
     Raises:
         ConversionError: The written file differs from its source; it has the report.
+        OutputError: Something is in the way that is not to be replaced, or it is the source.
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
@@ -206,13 +213,15 @@ def convert(
     if data is not None and row.name in RUNNERS:
         raise InvalidArgumentError(f"No detector runs {row.name!r}: its precision has no measure.")
     dataset = None if data is None else load_judges(data, images, max_ap_loss)
-    original = _with_input_size(open_weights(source).model(), input_size)
+    weights = open_weights(source)
+    sources = Sources(source_files(weights.path) if weights.path else ())
+    original = _with_input_size(weights.model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
     pictures = list(pictures)
     samples = make_samples(model.card.network.input_size, pictures)
     writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
-        with staged(model, target, row, writer) as path:
+        with staged(model, target, row, writer, overwrite=overwrite, sources=sources) as path:
             proof = prove(path, row, model, original, samples, precision)
             judges = [run.framework for run in proof.runs if run.differences]
             report = Report(

@@ -54,6 +54,11 @@ _LAYER_NAMES, _WEIGHT_NAMES = "layer_names", "weight_names"
 _WEIGHTED = ("Conv2D", "BatchNormalization")
 
 
+def companions(path: Path) -> list[Path]:
+    """The architecture of a file of weights."""
+    return [path.with_suffix(".json")]
+
+
 def read(path: Path) -> Model:
     """Read the weights; batch normalisation is folded.
 

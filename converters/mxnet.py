@@ -71,6 +71,11 @@ def write(model: Model, path: Path) -> None:
     symbol_path(path).write_text(_symbol(model), encoding="utf-8")
 
 
+def companions(path: Path) -> list[Path]:
+    """The graph of a file of weights."""
+    return [symbol_path(path)]
+
+
 def symbol_path(path: Path) -> Path:
     """Where the graph of a ``.params`` file lies; an epoch such as ``-0000`` is not part of it."""
     return path.with_name(re.sub(r"-\d{4}$", "", path.stem) + "-symbol.json")

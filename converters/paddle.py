@@ -131,6 +131,11 @@ def pair_of(path: Path) -> tuple[Path, Path]:
     return path.with_suffix(_SUFFIXES[0]), path.with_suffix(_SUFFIXES[1])
 
 
+def companions(path: Path) -> list[Path]:
+    """The other half of a pair."""
+    return [part for part in pair_of(path) if part != path]
+
+
 def _variable_name(name: str) -> str:
     """AIZOO's name of a canonical tensor: ``<layer>_weights`` or ``<layer>_bias``."""
     return name.replace(".weight", "_weights").replace(".", "_")

@@ -9,6 +9,8 @@ import argparse
 import dataclasses
 import logging
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from facemask_zoo import converters
@@ -52,12 +54,23 @@ def build(name: str, folder: Path) -> ModelCard:
     card = ModelCard.from_json(card_path.read_bytes())
     tensors = converters.read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
     model = Model(card, tensors).without_dust()
-    with atomic_path(target) as temporary:
-        temporary.mkdir()
-        files = {row: _write(model, row, temporary) for row in native_formats()}
-    card = dataclasses.replace(card, files=files, tensors_sha256=model.digest)
-    card_path.write_text(card.to_json(indent=1) + "\n", encoding="utf-8")
-    return card
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
+        files = {row: _write(model, row, Path(temporary, name)) for row in native_formats()}
+        for file in _all_files(files):
+            with atomic_path(folder / file.name, overwrite=True) as path:
+                Path(temporary, file.name).rename(path)
+    new = dataclasses.replace(card, files=files, tensors_sha256=model.digest)
+    with atomic_path(card_path, overwrite=True) as path:
+        path.write_text(new.to_json(indent=1) + "\n", encoding="utf-8")
+    kept = {file.name for file in _all_files(files)}
+    for file in _all_files(card.files):  # such as those of a format that is no longer preferred
+        if file.name not in kept:
+            (folder / file.name).unlink(missing_ok=True)
+    return new
+
+
+def _all_files(files: Mapping[str, tuple[File, ...]]) -> list[File]:
+    return [file for parts in files.values() for file in parts]
 
 
 def native_formats() -> list[str]:

@@ -45,6 +45,12 @@ _METADATA = "userDefinedMetadata"
 _MAX_DIMENSIONS = 4
 
 
+def companions(path: Path) -> list[Path]:
+    """The files of weights that a readable description names."""
+    groups = _description(path)["weightsManifest"]
+    return [path.parent / name for group in groups for name in group["paths"]]
+
+
 def read(path: Path) -> Model:
     """Read the weights beside ``model.json``; batch normalisation is folded.
 

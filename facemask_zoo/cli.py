@@ -19,7 +19,7 @@ from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
 from facemask_zoo.extras import require
-from facemask_zoo.files import check_file
+from facemask_zoo.files import Sources
 from facemask_zoo.images import MAX_PIXELS
 from facemask_zoo.runner import detect_and_draw, is_picture
 from facemask_zoo.ssd.boxes import NMS_KINDS
@@ -151,6 +151,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, help="annotated picture or video; a folder for several sources"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace what --output names")
     parser.set_defaults(run=_detect)
 
 
@@ -159,9 +160,13 @@ def _detect(args: argparse.Namespace) -> int:
     log.info("%s on %s", detector.card.name, FRAMEWORKS[detector.framework].title)
     items, failed = _expand_all(args.sources)
     total = len(items) + failed
-    for source, target in _jobs(items, args.output, alone=items == args.sources):
+    jobs = _jobs(items, args.output, alone=items == args.sources)
+    sources = Sources(items)
+    for source, target in jobs:
         try:
-            for result in detect_and_draw(detector, source, target):
+            for result in detect_and_draw(
+                detector, source, target, overwrite=args.overwrite, sources=sources
+            ):
                 show(result, as_json=args.json)
         except FaceMaskZooError as error:
             log.error("facemask-zoo: %s", error)
@@ -278,10 +283,7 @@ def _weights_verify(args: argparse.Namespace) -> int:
     for name in _chosen(args):
         weights = open_weights(name)
         try:
-            path = weights.cached()
-            if path and weights.card.source:
-                check_file(path, weights.card.source.sha256, weights.card.source.size)
-            sys.stdout.write(f"{name}: {'whole' if path else 'not downloaded'}\n")
+            sys.stdout.write(f"{name}: {'whole' if weights.verify() else 'not downloaded'}\n")
         except FaceMaskZooError as error:
             sys.stdout.write(f"{name}: {error}\n")
             failed = True

@@ -69,6 +69,14 @@ class ConversionError(WeightsError):
         self.report = report
 
 
+class UnreadableFileError(WeightsError):
+    """A file is there, but the operating system does not let this process read it."""
+
+
+class OutputError(FaceMaskZooError):
+    """A file or folder is in the way that is not to be replaced, or the output is a source."""
+
+
 class DownloadError(FaceMaskZooError):
     """A file is not at hand and could not be fetched."""
 

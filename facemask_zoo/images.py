@@ -83,21 +83,23 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
         return (height, width) if sideways else (width, height)
 
 
-def save_image(image: NDArray[np.uint8], path: str | Path) -> None:
+def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = False) -> None:
     """Write a picture; the suffix says in which format.
 
     Args:
         image: (H, W, 3) RGB.
-        path: Target, replaced only once the new file is whole.
+        path: Target.
+        overwrite: Replace a file that exists, once the new one is whole.
 
     Raises:
+        OutputError: The file exists and `overwrite` is False, or it is a folder.
         ImageError: The suffix is unknown or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(IMAGE_SUFFIXES)}.")
     try:
-        with atomic_path(path) as temporary:
+        with atomic_path(path, overwrite=overwrite) as temporary:
             Image.fromarray(image).save(temporary)
     except OSError as error:
         raise ImageError(f"Cannot write {str(path)!r}: {error}.") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ class Model:
     Attributes:
         card: Describes the network.
         tensors: ``<layer>.weight`` (out, in, 3, 3) and ``<layer>.bias`` (out,), float32, with batch
-            normalisation folded in; kept in the network's order.
+            normalisation folded in; kept in the network's order. They are shared, and so read-only.
 
     Raises:
         WeightsError: A tensor is missing, superfluous, of another shape or type, or not finite.
@@ -41,7 +42,8 @@ class Model:
         for name, shape in shapes.items():
             _check_tensor(name, self.tensors[name], shape)
         # In the network's order, so that writers give the same bytes wherever tensors came from.
-        object.__setattr__(self, "tensors", {name: self.tensors[name] for name in shapes})
+        tensors = {name: _read_only(self.tensors[name]) for name in shapes}
+        object.__setattr__(self, "tensors", MappingProxyType(tensors))
 
     @property
     def digest(self) -> str:
@@ -59,6 +61,12 @@ class Model:
             for name, values in self.tensors.items()
         }
         return dataclasses.replace(self, tensors=tensors)
+
+
+def _read_only(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _check_names(card: ModelCard, tensors: Tensors) -> None:

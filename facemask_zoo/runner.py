@@ -8,12 +8,18 @@ from pathlib import Path
 
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
+from facemask_zoo.files import Sources, check_target
 from facemask_zoo.images import IMAGE_SUFFIXES, save_image
-from facemask_zoo.video import Frame, VideoWriter, frames, is_video
+from facemask_zoo.video import Frame, VideoWriter, expand, frames, is_video
 
 
 def detect_and_draw(
-    detector: Detector, source: str, target: Path | None = None
+    detector: Detector,
+    source: str,
+    target: Path | None = None,
+    *,
+    overwrite: bool = False,
+    sources: Sources | None = None,
 ) -> Iterator[Detections]:
     """Detect in a source and, if there is a target, draw the results.
 
@@ -21,24 +27,32 @@ def detect_and_draw(
         detector: What to run.
         source: Anything that :meth:`Detector.stream` takes.
         target: Annotated picture or video; a folder if its suffix is not that of a picture.
+        overwrite: Replace files that exist.
+        sources: Files that must not be written to; what `source` stands for unless given.
 
     Yields:
         One result per picture or frame.
 
     Raises:
+        OutputError: An output exists and `overwrite` is False, or it is one of the sources.
         FaceMaskZooError: The source cannot be read or the target cannot be written.
     """
     stream = frames(source, detector.max_pixels)
     if target is None:
         yield from map(detector.detect_frame, stream)
-    elif is_video(source):
-        yield from _draw_video(detector, stream, target)
-    else:
-        for frame in stream:
-            result = detector.detect_frame(frame)
-            path = target if is_picture(target) else target / Path(frame.source).name
-            save_image(result.annotate(frame.image), path)
-            yield result
+        return
+    sources = sources or Sources(expand(source))
+    if is_video(source):
+        sources.check(target)
+        yield from _draw_video(detector, stream, target, overwrite)
+        return
+    for frame in stream:
+        path = target if is_picture(target) else target / Path(frame.source).name
+        sources.check(path)
+        check_target(path, overwrite=overwrite)
+        result = detector.detect_frame(frame)
+        save_image(result.annotate(frame.image), path, overwrite=overwrite)
+        yield result
 
 
 def is_picture(path: Path) -> bool:
@@ -46,11 +60,13 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def _draw_video(detector: Detector, stream: Iterator[Frame], target: Path) -> Iterator[Detections]:
+def _draw_video(
+    detector: Detector, stream: Iterator[Frame], target: Path, overwrite: bool
+) -> Iterator[Detections]:
     first = next(stream, None)
     if first is None:
         return
-    with VideoWriter(target, first.rate) as writer:
+    with VideoWriter(target, first.rate, overwrite=overwrite) as writer:
         for frame in itertools.chain([first], stream):
             result = detector.detect_frame(frame)
             writer.write(result.annotate(frame.image))

@@ -49,7 +49,7 @@ def main(framework: str, arguments: Sequence[str] | None = None) -> int:
         detector = Detector.load(
             args.model, framework=framework, conf=args.conf, iou=iou, nms="aizoo"
         )
-        for result in detect_and_draw(detector, source, args.output):
+        for result in detect_and_draw(detector, source, args.output, overwrite=args.overwrite):
             sys.stdout.write(f"{result.to_rows()}\n")
     except FaceMaskZooError as error:
         log.error("%s", error)
@@ -78,6 +78,7 @@ def _parser(framework: str) -> argparse.ArgumentParser:
     parser.add_argument("--img-path", help="picture")
     parser.add_argument("--video-path", default="0", help="video file, or 0 for the camera")
     parser.add_argument("--output", type=Path, help="write the annotated picture or video here")
+    parser.add_argument("--overwrite", action="store_true", help="replace what --output names")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="name or weights file (%(default)s)")
     if framework == "opencv":
         parser.add_argument("--proto", type=Path, help="graph of --model; found by its name")

@@ -8,31 +8,42 @@ Environment variables:
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import hashlib
-import json
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+import filelock
 import pooch
 
 from facemask_zoo import converters
 from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
-from facemask_zoo.errors import DownloadError, FaceMaskZooError, UnknownNameError, WeightsError
-from facemask_zoo.files import atomic_path, check_file, sha256_of
+from facemask_zoo.errors import (
+    DownloadError,
+    FaceMaskZooError,
+    UnknownNameError,
+    UnreadableFileError,
+    WeightsError,
+)
+from facemask_zoo.files import atomic_path, check_file, check_folder
 from facemask_zoo.model import Model
 from facemask_zoo.version import __version__
 
 log = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)
 
-_MANIFEST = "manifest.json"
+_Check = Callable[[Path], None]
+
+_LOCKS = "locks"
+_DAMAGED = "-damaged-"
 _TIMEOUT_SECONDS = 30
 _MAX_STEM = 60
 
@@ -45,11 +56,14 @@ class Weights:
         card: The model's card.
         path: The user's own file; None for a model of the zoo.
         trusted: Format of the user's own file if it shall run as it is; empty otherwise.
+        content: The user's own file as it was read, so that it is parsed but once; None for a model
+            of the zoo, and for a file that runs as it is.
     """
 
     card: ModelCard
     path: Path | None = None
     trusted: str = ""
+    content: Model | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def native(self, formats: Iterable[str], precision: str = "fp32") -> Path:
         """A verified file in one of `formats`.
@@ -64,8 +78,8 @@ class Weights:
             precision: What the weights are stored in, ``"fp32"`` or ``"fp16"``.
 
         Raises:
-            WeightsError: A file is damaged, or the cache folder cannot be written; or a trusted
-                file is in none of the formats.
+            WeightsError: A file is damaged or unreadable, or neither the cache folder nor a
+                temporary one can be written; or a trusted file is in none of the formats.
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         formats = tuple(formats)
@@ -93,7 +107,7 @@ class Weights:
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         if self.path is not None:
-            return converters.read(self.path).without_dust()
+            return (self.content or converters.read(self.path)).without_dust()
         return _canonical_of(self.card.name)
 
     def fetch(self) -> Path:
@@ -113,8 +127,24 @@ class Weights:
         """Where the file of :meth:`fetch` lies, if it is there already; it is not verified."""
         if self.path is not None or self.card.source is None:
             return self.fetch()
-        path = _download_path(self.card.source)
+        path = cache_folder() / _download_name(self.card.source)
         return path if path.is_file() else None
+
+    def verify(self) -> Path | None:
+        """Check every file that ships, or the downloaded one, against its digest.
+
+        Returns:
+            What :meth:`cached` returns: None if nothing is at hand.
+
+        Raises:
+            WeightsError: A file is missing, unreadable, damaged or altered.
+        """
+        for files in self.card.files.values():
+            _shipped(files)
+        path = self.cached()
+        if path and not self.path and self.card.source:
+            check_file(path, self.card.source.sha256, self.card.source.size)
+        return path
 
 
 def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weights:
@@ -140,7 +170,8 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
     if trust:
         row = converters.format_for(path)
         return Weights(converters.read_card(path, row), path, row.name)
-    return Weights(converters.read(path).card, path)
+    content = converters.read(path)
+    return Weights(content.card, path, content=content)
 
 
 def cache_folder() -> Path:
@@ -169,33 +200,20 @@ def _canonical_of(name: str) -> Model:
     return model
 
 
-def _download_path(source: File) -> Path:
-    return cache_folder() / "downloads" / f"{source.sha256[:16]}-{source.name}"
+def _download_name(source: File) -> Path:
+    return Path("downloads", f"{source.sha256[:16]}-{source.name}")
 
 
 def _fetched(source: File) -> Path:
-    path = _download_path(source)
-    url = _address(source)
-    if not path.exists():
-        log.info("Fetching %s (%d bytes) from %s", source.name, source.size, url)
-    try:
-        found = pooch.retrieve(
-            url,
-            known_hash=f"sha256:{source.sha256}",
-            fname=path.name,
-            path=path.parent,
-            downloader=functools.partial(_download, source),
-        )
-    except FaceMaskZooError:
-        raise
-    except ValueError as error:
-        raise WeightsError(f"{url} is not the published file: {error}") from error
-    except Exception as error:  # requests, urllib3 and the operating system raise many types
-        raise DownloadError(
-            f"Cannot fetch {source.name} from {url}: {error}. "
-            f"Set FACEMASK_ZOO_MIRROR to a folder or address that holds it."
-        ) from error
-    return Path(found)
+    def check(path: Path) -> None:
+        check_file(path, source.sha256, source.size)
+
+    return _kept(
+        _download_name(source),
+        check,
+        functools.partial(_download, source),
+        f"Fetching {source.name}",
+    )
 
 
 def _address(source: File) -> str:
@@ -205,19 +223,36 @@ def _address(source: File) -> str:
     return f"{mirror.rstrip('/')}/{source.name}"
 
 
-def _download(source: File, url: str, target: str | IO[bytes], pooch_: Any) -> None:
-    """Copy `url` to `target`, which pooch keeps aside until its digest is verified."""
-    with open(os.fspath(target), "wb") if isinstance(target, str) else target as file:
-        output = _Capped(file, source.size)
-        if not url.startswith(("http://", "https://")):
-            with Path(url).expanduser().open("rb") as local:
-                shutil.copyfileobj(local, output)
-            return
-        if os.environ.get("FACEMASK_ZOO_OFFLINE", "0") != "0":
-            raise DownloadError(
-                f"{source.name} is not in {cache_folder()}, and FACEMASK_ZOO_OFFLINE is set."
-            )
-        pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(url, output, pooch_)
+def _download(source: File, target: Path) -> None:
+    """Copy the published file to `target`, and verify it."""
+    url = _address(source)
+    log.info("Fetching %s (%d bytes) from %s", source.name, source.size, url)
+    try:
+        with target.open("wb") as file:
+            _copy(source, url, _Capped(file, source.size))
+    except FaceMaskZooError:
+        raise
+    except Exception as error:  # requests, urllib3 and the operating system raise many types
+        raise DownloadError(
+            f"Cannot fetch {source.name} from {url}: {error}. "
+            f"Set FACEMASK_ZOO_MIRROR to a folder or address that holds it."
+        ) from error
+    try:
+        check_file(target, source.sha256, source.size)
+    except WeightsError as error:
+        raise WeightsError(f"{url} is not the published file: {error}") from error
+
+
+def _copy(source: File, url: str, output: _Capped) -> None:
+    if not url.startswith(("http://", "https://")):
+        with Path(url).expanduser().open("rb") as local:
+            shutil.copyfileobj(local, output)
+        return
+    if os.environ.get("FACEMASK_ZOO_OFFLINE", "0") != "0":
+        raise DownloadError(
+            f"{source.name} is not in {cache_folder()}, and FACEMASK_ZOO_OFFLINE is set."
+        )
+    pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(url, output, None)
 
 
 class _Capped:
@@ -243,41 +278,92 @@ def _converted(model: Model, name: str, precision: str) -> Path:
     identity = f"{model.digest}{model.card.portable().to_json()}{name}{precision}{__version__}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", model.card.name)[:_MAX_STEM]
-    folder = cache_folder() / "converted" / f"{stem}-{name}-{key}"
-    if not _is_intact(folder):
-        log.info("Writing %s as %s to %s", model.card.name, row.title, folder)
-        try:
-            with atomic_path(folder) as temporary:
-                temporary.mkdir()
-                converters.write(model, temporary / f"{stem}{row.suffix}", name, precision)
-                _write_manifest(temporary)
-        except OSError as error:
-            raise WeightsError(
-                f"Cannot write {folder}: {error}. Set FACEMASK_ZOO_CACHE to a writable folder."
-            ) from error
+
+    def write(folder: Path) -> None:
+        log.info("Writing %s as %s", model.card.name, row.title)
+        folder.mkdir()
+        converters.write(model, folder / f"{stem}{row.suffix}", name, precision)
+
+    folder = _kept(Path("converted", f"{stem}-{name}-{key}"), check_folder, write, "Converting")
     return folder / f"{stem}{row.suffix}"
 
 
-def _write_manifest(folder: Path) -> None:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    listed = [
-        dataclasses.asdict(
-            File(path.relative_to(folder).as_posix(), sha256_of(path), path.stat().st_size)
-        )
-        for path in files
-    ]
-    (folder / _MANIFEST).write_text(json.dumps(listed, indent=1))
+def _kept(name: Path, check: _Check, write: _Check, what: str) -> Path:
+    """A file or folder of the cache, named by its content: as it is, or written now.
 
+    Where the cache cannot be written, it is kept in a temporary folder as long as the process.
 
-def _is_intact(folder: Path) -> bool:
-    """Whether every file of a conversion is there and unaltered."""
+    Args:
+        name: Path below the cache folder.
+        check: Raises WeightsError if what it is given must not be used.
+        write: Writes it to the path it is given.
+        what: What `write` does, for the log.
+    """
+    cache = cache_folder()
     try:
-        for values in json.loads((folder / _MANIFEST).read_text()):
-            file = File(**values)
-            check_file(folder / file.name, file.sha256, file.size)
-    except FileNotFoundError:
+        return _kept_in(cache, name, check, write, what)
+    except OSError as error:
+        log.warning(
+            "Cannot write to %s (%s): a temporary folder takes its place in this process. "
+            "Set FACEMASK_ZOO_CACHE to a writable folder.",
+            cache,
+            error,
+        )
+    try:
+        return _kept_in(_temporary_cache(os.getpid()), name, check, write, what)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot write to {cache}, nor to a temporary folder: {error}. "
+            "Set FACEMASK_ZOO_CACHE to a writable folder."
+        ) from error
+
+
+def _kept_in(cache: Path, name: Path, check: _Check, write: _Check, what: str) -> Path:
+    path = cache / name
+    if _passes(path, check, what):
+        return path
+    locks = cache / _LOCKS
+    locks.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(locks / f"{path.name}.lock"):
+        if not _passes(path, check, what):  # or another process has just written it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _set_aside(path)
+            with atomic_path(path) as temporary:
+                write(temporary)
+    return path
+
+
+def _passes(path: Path, check: _Check, what: str) -> bool:
+    if not os.path.lexists(path):
         return False
-    except (OSError, ValueError, TypeError, WeightsError) as error:
-        log.warning("Converting again: %s", error)
+    try:
+        check(path)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(
+            f"{error} It is in the cache: make it readable, remove it, or set FACEMASK_ZOO_CACHE "
+            "to another folder."
+        ) from error
+    except WeightsError as error:
+        log.warning("%s again: %s", what, error)
         return False
     return True
+
+
+def _set_aside(path: Path) -> None:
+    """Free the name of something damaged without removing it: another process may be reading it."""
+    if os.path.lexists(path):
+        folder = tempfile.mkdtemp(prefix=f"{path.name}{_DAMAGED}", dir=path.parent)
+        os.rename(path, Path(folder) / path.name)
+
+
+@functools.cache
+def _temporary_cache(process: int) -> Path:
+    """A folder that goes when this process ends, not when one that it forks does."""
+    folder = Path(tempfile.mkdtemp(prefix="facemask-zoo-"))
+
+    def remove() -> None:
+        if os.getpid() == process:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder

@@ -123,17 +123,22 @@ class VideoWriter:
     Args:
         path: Target; the suffix says which container. WebM holds VP9, the others MPEG-4.
         rate: Frames per second.
+        overwrite: Replace a file that exists, once the new one is whole.
 
     Raises:
+        OutputError: On entry: the file exists and `overwrite` is False, or it is a folder.
         VideoError: The container is unknown or cannot be written.
         FrameworkNotInstalledError: PyAV is not installed.
     """
 
-    def __init__(self, path: str | Path, rate: Fraction | None = None) -> None:
+    def __init__(
+        self, path: str | Path, rate: Fraction | None = None, *, overwrite: bool = False
+    ) -> None:
         self._av = require("av", "video")
         self._rate = _countable(rate) if rate and rate > 0 else _DEFAULT_RATE
         self._stack = contextlib.ExitStack()
         self._path = Path(path)
+        self._overwrite = overwrite
         if self._path.suffix.lower() not in VIDEO_SUFFIXES:
             raise VideoError(f"Cannot write {path}; known: {', '.join(VIDEO_SUFFIXES)}.")
         self._container: Any = None
@@ -141,7 +146,8 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         with contextlib.ExitStack() as stack, self._errors():
-            temporary = stack.enter_context(atomic_path(self._path))
+            target = atomic_path(self._path, overwrite=self._overwrite)
+            temporary = stack.enter_context(target)
             self._container = stack.enter_context(self._av.open(str(temporary), "w"))
             self._stack = stack.pop_all()
         return self

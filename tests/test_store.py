@@ -3,14 +3,29 @@ from __future__ import annotations
 import dataclasses
 import http.server
 import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 import pytest
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import DownloadError, UnknownNameError, WeightsError, cards, converters, store
+from facemask_zoo import (
+    DownloadError,
+    UnknownNameError,
+    WeightsError,
+    cards,
+    cli,
+    converters,
+    store,
+)
 from facemask_zoo.cards import File, ModelCard
 from facemask_zoo.files import sha256_of
 
@@ -65,7 +80,7 @@ def test_an_altered_file_is_refused_and_not_kept(published, damage):
     with pytest.raises(WeightsError):
         weights.fetch()
     assert weights.cached() is None
-    assert [p for p in store.cache_folder().rglob("*") if p.is_file()] == []
+    assert list((store.cache_folder() / "downloads").iterdir()) == []
 
 
 def test_an_altered_file_in_the_cache_is_fetched_again(published):
@@ -114,12 +129,217 @@ def test_a_conversion_is_written_once_and_checked(published, caplog):
     assert "Converting again" in caplog.text
 
 
-def test_an_unwritable_cache_is_a_clear_error(published, monkeypatch, tmp_path):
+def test_what_was_damaged_is_set_aside_and_not_removed(published):
+    """Another process may be reading its other files."""
+    weights = store.open_weights("published")
+    path = weights.native(["caffe"])
+    graph = path.with_suffix(".prototxt").read_bytes()
+    path.write_bytes(b"damaged")
+    assert weights.native(["caffe"]) == path
+    converters.read(path)
+    (aside,) = path.parent.parent.glob("*-damaged-*/*")
+    assert (aside / path.name).read_bytes() == b"damaged"
+    assert (aside / path.with_suffix(".prototxt").name).read_bytes() == graph
+
+
+_ROUNDS, _PROCESSES = 8, 4
+_RACE = """
+import os, pathlib, sys, time
+from facemask_zoo import converters, store
+folder, number, rounds, processes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
+weights = store.open_weights(folder / "seeded.safetensors")
+for turn in range(rounds):
+    os.environ["FACEMASK_ZOO_CACHE"] = str(folder / f"cache-{turn}")
+    barrier = folder / f"barrier-{turn}"
+    barrier.mkdir(exist_ok=True)
+    (barrier / str(number)).touch()
+    while len(list(barrier.iterdir())) < processes:
+        time.sleep(0.001)
+    converters.read(weights.native(["caffe"]))
+"""
+
+
+def test_processes_that_start_at_once_share_an_empty_cache(tmp_path):
+    converters.write(seeded_model(SMALL, 5), tmp_path / "seeded.safetensors", "safetensors")
+    words = [sys.executable, "-c", _RACE, tmp_path]
+    processes = [
+        subprocess.Popen(
+            [*map(str, (*words, number, _ROUNDS, _PROCESSES))], stderr=subprocess.PIPE, text=True
+        )
+        for number in range(_PROCESSES)
+    ]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * _PROCESSES, errors
+    for turn in range(_ROUNDS):
+        assert len(list((tmp_path / f"cache-{turn}" / "converted").iterdir())) == 1
+
+
+def test_threads_share_an_empty_cache(published, tmp_path, monkeypatch):
+    weights = store.open_weights("published")
+    digest = weights.model().digest
+    for turn in range(5):
+        monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / f"cache-{turn}"))
+        barrier = threading.Barrier(8)
+
+        def start(name, barrier=barrier):
+            barrier.wait()
+            weights.fetch()
+            return converters.read(weights.native([name])).digest
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(start, ["caffe", "pytorch"] * 4)) == {digest}
+
+
+def test_where_the_cache_cannot_be_written_a_temporary_folder_is_used(
+    published, monkeypatch, tmp_path, caplog
+):
     (tmp_path / "file").write_text("in the way")
-    model = store.open_weights("published").path or published
     monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    weights = store.open_weights("published")
+    path = weights.native(["onnx"])
+    assert converters.read(path).digest == weights.card.tensors_sha256
+    assert weights.native(["onnx"]) == path
+    assert "temporary folder" in caplog.text
+    assert "FACEMASK_ZOO_CACHE" in caplog.text
+
+
+def test_a_temporary_cache_goes_with_its_process(published, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    program = f"""
+import os
+from facemask_zoo import store
+path = store.open_weights({str(published)!r}).native(["safetensors"])
+if hasattr(os, "fork"):
+    child = os.fork()
+    if not child:
+        raise SystemExit  # which must not take the folder along
+    os.waitpid(child, 0)
+assert path.is_file()
+"""
+    environment = {
+        **os.environ,
+        "FACEMASK_ZOO_CACHE": str(tmp_path / "file" / "cache"),
+        "TMPDIR": str(tmp_path / "temporary"),
+    }
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_read_only_cache_is_read(published):
+    weights = store.open_weights("published")
+    path = weights.native(["onnx"])
+    folders = [folder for folder in store.cache_folder().rglob("*") if folder.is_dir()]
+    for folder in (*folders, store.cache_folder()):
+        folder.chmod(0o555)
+    try:
+        assert weights.native(["onnx"]) == path
+        assert not weights.native(["pytorch"]).is_relative_to(store.cache_folder())
+    finally:
+        for folder in (store.cache_folder(), *folders):
+            folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("kind", ["download", "conversion"])
+def test_an_unreadable_file_in_the_cache_is_called_so(published, kind):
+    weights = store.open_weights("published")
+    path = weights.fetch() if kind == "download" else weights.native(["onnx"])
+    path.unlink()
+    path.symlink_to(path.name)  # nobody can read it, whatever their rights
+    with pytest.raises(WeightsError, match=r"Cannot read .*make it readable") as caught:
+        _ = weights.fetch() if kind == "download" else weights.native(["onnx"])
+    assert "MIRROR" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are of another kind")
+def test_other_users_may_read_the_cache(published):
+    program = f"""
+import os
+os.umask(0o022)
+from facemask_zoo import converters, store
+from facemask_zoo.cards import File
+from facemask_zoo.files import sha256_of
+from pathlib import Path
+path = Path({str(published)!r})
+store._fetched(File(path.name, sha256_of(path), path.stat().st_size, "https://example.invalid/x"))
+weights = store.open_weights(path)
+weights.native(["onnx"])
+weights.native(["caffe"])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    parts = [part for part in store.cache_folder().rglob("*") if part.parent.name != "locks"]
+    assert {part.suffix for part in parts} >= {".safetensors", ".onnx", ".prototxt", ".json"}
+    for part in parts:
+        assert stat.S_IMODE(part.stat().st_mode) == (0o755 if part.is_dir() else 0o644), part
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_verify_checks_every_file_that_ships(kind, tmp_path, monkeypatch, capsys):
+    name = cards.DEFAULT_MODEL
+    folder = tmp_path / "weights"
+    shutil.copytree(cards.weights_folder() / name, folder / name)
+    monkeypatch.setattr(store, "weights_folder", lambda: folder)
+    assert cli.main(["weights", "verify", name]) == 0
+    assert capsys.readouterr().out == f"{name}: whole\n"
+    path = folder / cards.load_card(name).files[kind][-1].name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert cli.main(["weights", "verify", name]) == 1
+    assert "altered" in capsys.readouterr().out
+    path.unlink()
+    assert cli.main(["weights", "verify", name]) == 1
+    assert "missing" in capsys.readouterr().out
+
+
+def test_verify_checks_a_download(published):
+    weights = store.open_weights("published")
+    assert weights.verify() is None
+    path = weights.fetch()
+    assert weights.verify() == path
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="bytes"):
+        weights.verify()
+
+
+def test_the_tensors_of_a_model_are_read_only(published):
+    for weights in (store.open_weights("published"), store.open_weights(published)):
+        model = weights.model()
+        name = next(iter(model.tensors))
+        with pytest.raises(ValueError, match="read-only"):
+            model.tensors[name][...] = 0
+        with pytest.raises(TypeError):
+            model.tensors[name] = model.tensors[name] * 0
+        assert weights.model().digest == model.digest
+
+
+def test_the_tensors_of_a_model_are_not_copied():
+    model = seeded_model(SMALL, 5)
+    again = dataclasses.replace(model, tensors=dict(model.tensors))
+    assert all(np.shares_memory(again.tensors[name], model.tensors[name]) for name in model.tensors)
+
+
+def test_a_users_file_is_parsed_once(published):
+    """What is run is what was described, even if the file changes in between."""
+    weights = store.open_weights(published)
+    digest = converters.read(published).digest
+    converters.write(seeded_model(SMALL, 6), published, "safetensors", overwrite=True)
+    assert weights.model().digest == digest
+    assert converters.read(weights.native(["safetensors"])).digest == digest
+
+
+def test_neither_a_cache_nor_a_temporary_folder_is_a_clear_error(published, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    store._temporary_cache.cache_clear()
     with pytest.raises(WeightsError, match="FACEMASK_ZOO_CACHE"):
-        store.open_weights(model).native(["onnx"])
+        store.open_weights(published).native(["onnx"])
 
 
 def test_a_users_file_is_written_anew_for_the_framework(published):

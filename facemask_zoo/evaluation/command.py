@@ -74,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (each model's recommended)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write HTML, JSON, CSV and PNG")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     parser.add_argument("--json", action="store_true", help="one line of JSON per run")
 
 
@@ -100,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(table + "\n")
     if args.report:
-        for path in write_report(args.report, runs, report):
+        for path in write_report(args.report, runs, report, overwrite=args.overwrite):
             log.info("Wrote %s", path)
     return 0
 

@@ -21,7 +21,7 @@ from facemask_zoo.evaluation.mistakes import draw, worst
 from facemask_zoo.evaluation.plots import precision_recall_png, roc_png
 from facemask_zoo.evaluation.runs import Run
 from facemask_zoo.evaluation.table import cell
-from facemask_zoo.files import atomic_path
+from facemask_zoo.files import atomic_path, check_target
 
 _TEMPLATE = "report.html.j2"
 _OPERATING = tuple(Operating(0, 0, 0, 0).to_dict())
@@ -35,13 +35,16 @@ class _Section:
     rows: _Rows
 
 
-def write_report(folder: Path, runs: Sequence[Run], check: CheckReport) -> list[Path]:
+def write_report(
+    folder: Path, runs: Sequence[Run], check: CheckReport, *, overwrite: bool = False
+) -> list[Path]:
     """Write everything about some runs into a folder.
 
     Args:
-        folder: Made if it does not exist; files of the same names are replaced.
+        folder: Made if it does not exist.
         runs: Measurements by one protocol on one data set.
         check: What was found wrong with the data set.
+        overwrite: Replace files of the same names, such as those of an earlier report.
 
     Returns:
         The files: ``results.json``, ``report.html``, and either ``precision_recall.png``,
@@ -50,6 +53,7 @@ def write_report(folder: Path, runs: Sequence[Run], check: CheckReport) -> list[
     Raises:
         FrameworkNotInstalledError: matplotlib or Jinja2 is not installed.
         ImageError: A picture has gone since it was measured.
+        OutputError: A file exists and `overwrite` is False; then none is written.
     """
     diagrams, tables = _diagrams(runs), _tables(runs)
     content = {
@@ -58,8 +62,10 @@ def write_report(folder: Path, runs: Sequence[Run], check: CheckReport) -> list[
         **diagrams,
         **{name: _csv(rows) for name, rows in tables.items()},
     }
+    for name in content:
+        check_target(folder / name, overwrite=overwrite)
     for name, data in content.items():
-        with atomic_path(folder / name) as path:
+        with atomic_path(folder / name, overwrite=overwrite) as path:
             path.write_bytes(data)
     return [folder / name for name in content]
 

@@ -16,7 +16,7 @@ SUFFIX = ".pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; until it is complete the previous one stays in place.
+    """Write a checkpoint in place of the previous one, which stays until the new one is complete.
 
     Args:
         path: Where to.
@@ -25,7 +25,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError: The disk is full or not writable; the previous checkpoint is untouched.
     """
-    with atomic_path(path) as temporary:
+    with atomic_path(path, overwrite=True) as temporary:
         torch.save(state, temporary)
 
 

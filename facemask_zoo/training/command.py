@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, help="folder of the run; one cut off goes on"
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="begin anew and replace what is in --output"
+    )
     _add_schedule(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("--precision", default="bf16", choices=PRECISIONS)
@@ -81,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
         workers=args.workers,
+        overwrite=args.overwrite,
     )
     trainer.run(tensorboard=args.tensorboard)
     logger.info("Trained: %s", args.output / WEIGHTS_NAME)

@@ -36,7 +36,7 @@ class Record:
         self._rows: list[Losses] = []
         self._begin = time.monotonic()
         self._board = _open_board(folder) if tensorboard else None
-        rows = [row for row in read_log(self._path) if row["step"] <= step]
+        rows = [row for row in read_log(self._path) if row["step"] <= step] if step else []
         with self._path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, FIELDS)
             writer.writeheader()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +16,20 @@ from tqdm import tqdm
 
 from facemask_zoo import converters
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.errors import DeviceError, InvalidArgumentError
+from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
 from facemask_zoo.files import atomic_path
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import anchors
 from facemask_zoo.store import open_weights
 from facemask_zoo.training.assignment import assign
 from facemask_zoo.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
-from facemask_zoo.training.config import TrainingConfig
+from facemask_zoo.training.config import TrainingConfig, read_config
 from facemask_zoo.training.data import Batch, Batches, as_input, iterate
 from facemask_zoo.training.losses import Losses, decode, detection_loss
 from facemask_zoo.training.model import TrainableSSD
 from facemask_zoo.training.optimise import Average, learning_rate, make_optimiser
 from facemask_zoo.training.photographs import Photograph
-from facemask_zoo.training.record import Record
+from facemask_zoo.training.record import LOG_NAME, Record
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ CONFIG_NAME = "config.json"
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _CALIBRATION_BATCHES = 4
+_OUTPUT_NAMES = (CONFIG_NAME, CHECKPOINT_NAME, WEIGHTS_NAME, LOG_NAME)
 
 
 class Trainer:
@@ -50,6 +52,7 @@ class Trainer:
         device: ``"cpu"`` or ``"cuda"``.
         precision: ``"bf16"`` (autocast) or ``"fp32"``.
         workers: Processes that prepare batches.
+        overwrite: Begin anew, whatever the folder holds, and replace the files of the same names.
 
     Attributes:
         model: The network as it is trained.
@@ -57,6 +60,7 @@ class Trainer:
         step: Number of steps done.
 
     Raises:
+        OutputError: The folder holds files that this run would replace and could not go on from.
         DeviceError: The device is not there.
         WeightsError: What to start from is damaged or does not fit.
     """
@@ -70,13 +74,17 @@ class Trainer:
         device: str = "cpu",
         precision: str = "bf16",
         workers: int = 1,
+        overwrite: bool = False,
     ) -> None:
+        if not overwrite:
+            _check_folder(folder)
         self.config = config
         self.folder = folder
         self.step = 0
         self._device = _open_device(device)
         self._dtype = PRECISIONS[precision]
         self._workers = workers
+        self._overwrite = overwrite
         self._anchors, self._cells = self._make_anchors()
         self._batches = Batches(
             photographs,
@@ -105,7 +113,9 @@ class Trainer:
             InvalidArgumentError: The checkpoint is of another configuration.
             WeightsError: The checkpoint is damaged, or training has diverged.
         """
-        if (self.folder / CHECKPOINT_NAME).exists():
+        if self._overwrite:
+            self.save()  # first of all, lest a later call go on from what was there
+        elif (self.folder / CHECKPOINT_NAME).exists():
             self.restore(load_checkpoint(self.folder / CHECKPOINT_NAME))
             logger.info("Going on from step %d of %s.", self.step, self.folder)
         self._write_config()
@@ -170,8 +180,10 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights in canonical form."""
+        if not (self.folder / CONFIG_NAME).exists():
+            self._write_config()
         save_checkpoint(self.folder / CHECKPOINT_NAME, self.state())
-        converters.write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors")
+        converters.write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors", overwrite=True)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on as if nothing had happened."""
@@ -210,7 +222,7 @@ class Trainer:
             recorded = json.loads(target.read_text(encoding="utf-8"))
             if {**recorded, "schedule": None} != {**values, "schedule": None}:
                 raise InvalidArgumentError(f"{self.folder} holds a run of another configuration.")
-        with atomic_path(target) as path:
+        with atomic_path(target, overwrite=True) as path:
             path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def _make_model(self) -> TrainableSSD:
@@ -237,6 +249,26 @@ class Trainer:
 
     def _input(self, batch: Batch) -> Tensor:
         return as_input(batch.pictures, self._dtype, self._device)
+
+
+def _check_folder(folder: Path) -> None:
+    """Make sure that a folder is empty of what a run writes, or holds a run to go on with."""
+    there = [name for name in _OUTPUT_NAMES if os.path.lexists(folder / name)]
+    if not there:
+        return
+    problem = ""
+    try:
+        read_config(folder / CONFIG_NAME)
+    except (FaceMaskZooError, AttributeError, LookupError, TypeError, ValueError) as error:
+        problem = f"but is not the folder of a run ({error})"
+    else:
+        if WEIGHTS_NAME in there and CHECKPOINT_NAME not in there:
+            problem = f"but no {CHECKPOINT_NAME} to go on from"
+    if problem:
+        raise OutputError(
+            f"{folder} holds {', '.join(there)}, {problem}. "
+            "Name another folder, or ask to overwrite."
+        )
 
 
 def _open_device(name: str) -> torch.device:
