@@ -22,6 +22,7 @@ from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 from facemask_zoo.files import Sources, atomic_path, check_target
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import model_of
 
 if TYPE_CHECKING:
     from facemask_zoo.converters.conversion import convert
@@ -102,11 +103,15 @@ class Format:
         )
 
     def _import(self, name: str, extra: str) -> ModuleType:
+        room = f"{__name__}.formats" if name in GRAPH_FORMATS else __name__
         try:
-            return importlib.import_module(f"{__name__}.{name}")
+            return importlib.import_module(f"{room}.{name}")
         except ImportError as error:
             raise self.missing(extra, error) from error
 
+
+GRAPH_FORMATS = ("onnx", "openvino", "safetensors")
+"""Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {
     row.name: row
@@ -198,9 +203,12 @@ def read(path: str | Path) -> Model:
         FrameworkNotInstalledError: The format needs a package that is not installed.
     """
     path = Path(path)
-    module = format_of(path).module
+    row = format_of(path)
+    module = row.module
     try:
         model = module.read(path)
+        if row.name in GRAPH_FORMATS:
+            model = model_of(model, path.stem)
     except (RecursionError, MemoryError) as error:  # which can come up anywhere
         raise WeightsError(f"{path} is too large, or nested too deeply: {error!r}.") from error
     assert isinstance(model, Model)
@@ -260,6 +268,14 @@ def write(
         pass
 
 
+def _writer(row: Format) -> Writer:
+    """The format's own writer."""
+    module = row.module
+    if row.name not in GRAPH_FORMATS:
+        return lambda model, path: module.write(model, path)
+    return lambda model, path: module.write(model.program, path)
+
+
 @contextlib.contextmanager
 def staged(
     model: Model,
@@ -296,7 +312,7 @@ def staged(
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=path.parent) as folder:
         main = Path(folder) / path.name
-        (write_file or row.module.write)(model, main)
+        (write_file or _writer(row))(model, main)
         parts = sorted(Path(folder).iterdir(), key=lambda part: part == main)
         targets = [path.parent / part.name for part in parts]
         _check_targets(targets, overwrite, sources)

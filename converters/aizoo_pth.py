@@ -13,12 +13,12 @@ from facemask_zoo.cards import load_card
 from facemask_zoo.converters.folding import fold_batch_norm
 from facemask_zoo.converters.keras_layers import BATCH_NORM, BATCH_NORM_SUFFIX, BIAS, KERNEL, Layers
 from facemask_zoo.converters.limits import read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
 from facemask_zoo.converters.signatures import PTH_MAGIC
 from facemask_zoo.converters.tensor_pickle import Inert, Storage, TensorView, load_tree
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 
 _PROTOCOL = 1001
 _NORM = ("weight", "bias", "running_mean", "running_var")

@@ -12,12 +12,12 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd.network import INPUT_NAME, Convolution, build
 
 _NETWORK_NAME = "facemask_zoo"

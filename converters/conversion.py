@@ -173,7 +173,7 @@ def convert(
 
     What is written lies aside until it is proven; whatever goes wrong, the target stays as it was.
     The source is never written to, and what exists is replaced only on request.
-    Values below ``facemask_zoo.model.DUST`` become zero.
+    Values below ``SUBNORMAL_LIMIT`` become zero.
 
     Args:
         source: A name of :func:`list_models`, or weights in any format that the zoo reads.
@@ -277,7 +277,7 @@ def _with_input_size(model: Model, input_size: int | None) -> Model:
     if input_size is None:
         return model
     network = model.card.network.with_input_size(input_size)
-    return dataclasses.replace(model, card=dataclasses.replace(model.card, network=network))
+    return dataclasses.replace(model, card=dataclasses.replace(model.card, architecture=network))
 
 
 def _check(report: Report, allow_drift: bool) -> None:

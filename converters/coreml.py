@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from facemask_zoo.converters.safetensors import CARD_KEY
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import native_stderr_silenced
 from facemask_zoo.ssd.network import INPUT_NAME, Convolution, build

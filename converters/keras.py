@@ -14,6 +14,7 @@ import h5py
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.hdf5 import Node, read_hdf5
 from facemask_zoo.converters.keras_config import (
     LayerConfig,
@@ -33,9 +34,8 @@ from facemask_zoo.converters.keras_layers import (
     to_arrays,
 )
 from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.hdf5 import Node, read_hdf5
 from facemask_zoo.converters.keras_config import (
     LayerConfig,
@@ -42,10 +43,9 @@ from facemask_zoo.converters.keras_layers import (
     to_arrays,
 )
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd import Network
 
 _LAYOUT = "HWIO"

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.folding import fold_batch_norm
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.model import Model, Tensors
+from facemask_zoo.graph.program import Tensors
+from facemask_zoo.model import Model
 
 Array = NDArray[Any]
 Layers = dict[str, dict[str, Array]]

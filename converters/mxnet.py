@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.signatures import MXNET_LIST_MAGIC
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd.network import INPUT_NAME, Convolution, build
 
 _ARRAY_MAGIC = 0xF993FAC9

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facemask_zoo.converters.safetensors import CARD_KEY
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import INPUT_NAME, Convolution, build
 

@@ -16,11 +16,11 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from facemask_zoo.converters.onnx import OnnxBuilder, image_input
+from facemask_zoo.converters.formats.onnx import OnnxEmitter, image_input
 from facemask_zoo.converters.suppression import anchor_centres
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Network, build
-from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME
+from facemask_zoo.ssd import Network
+from facemask_zoo.ssd.network import BOX_COORDINATES
 from facemask_zoo.ssd.postprocess import IOU
 
 _FLOAT, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -29,16 +29,17 @@ _FLOAT, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 def write(model: Model, path: Path) -> None:
     """Write the graph; its thresholds are the card's and the zoo's."""
     network = model.card.network
-    builder = OnnxBuilder(model)
-    loc, scores = build(network, INPUT_NAME, builder)
+    builder = OnnxEmitter(model.program)
+    builder.emit()
+    loc, scores = model.graph.outputs
     for name, value in (("conf", model.card.conf), ("iou", IOU)):
         builder.constant(name, np.array([value], np.float32))
     boxes = _decode(builder, network, loc)
     _select(builder, boxes, scores, network.anchor_count)
-    path.write_bytes(builder.finish([image_input(network)], _outputs()))
+    path.write_bytes(builder.finish([image_input(model.graph)], _outputs()))
 
 
-def _decode(builder: OnnxBuilder, network: Network, loc: str) -> str:
+def _decode(builder: OnnxEmitter, network: Network, loc: str) -> str:
     """Boxes (N, A, 4) as normalised corners, from raw offsets."""
     anchors = anchor_centres(network)
     centre, size = np.split(anchors, 2, axis=1)
@@ -63,7 +64,7 @@ def _decode(builder: OnnxBuilder, network: Network, loc: str) -> str:
     return builder.node("Concat", ["low_corners", "high_corners"], "all_boxes", axis=2)
 
 
-def _select(builder: OnnxBuilder, boxes: str, scores: str, anchor_count: int) -> None:
+def _select(builder: OnnxEmitter, boxes: str, scores: str, anchor_count: int) -> None:
     """What stays of (N, A, 4) and (N, A, C); suppression looks at each anchor's best class."""
     builder.node("ReduceMax", [scores], "best_scores", axes=[2], keepdims=1)
     builder.node("Transpose", ["best_scores"], "ranked_scores", perm=[0, 2, 1])

@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from facemask_zoo.converters.onnx import graph_bytes
+from facemask_zoo.converters.formats.onnx import graph_bytes
 from facemask_zoo.converters.samples import check_pictures
 from facemask_zoo.converters.saturation import EIGHT_BIT, UNSIGNED, check_weights
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import log_silenced
-from facemask_zoo.ssd.network import INPUT_NAME
 
-# Reshaping, concatenation and the sigmoid cost nothing, and lose nothing as they are.
-_QUANTISED = ["Conv", "Relu", "MaxPool"]
+# Everything else costs next to nothing, and loses nothing as it is.
+_QUANTISED = ["Conv", "Relu", "Clip", "MaxPool", "Add", "Gemm"]
 
 
 def write_half(model: Model, path: Path) -> None:
@@ -30,7 +29,7 @@ def write_half(model: Model, path: Path) -> None:
     Raises:
         WeightsError: A weight is too large for half precision.
     """
-    path.write_bytes(graph_bytes(model, half=True))
+    path.write_bytes(graph_bytes(model.program, half=True))
 
 
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
@@ -50,12 +49,12 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
         plain, prepared, quantised = (
             Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised")
         )
-        plain.write_bytes(graph_bytes(model))
+        plain.write_bytes(graph_bytes(model.program))
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         quantization.quantize_static(
             prepared,
             quantised,
-            _Pictures(pictures),
+            _Pictures(model.graph.input, pictures),
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=_QUANTISED,
             per_channel=True,
@@ -91,9 +90,10 @@ def check_int8(path: Path) -> None:
 class _Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]
     """Feeds the pictures one by one."""
 
-    def __init__(self, pictures: NDArray[np.float32]) -> None:
+    def __init__(self, name: str, pictures: NDArray[np.float32]) -> None:
+        self._name = name
         self._left = iter(pictures)
 
     def get_next(self) -> dict[str, Any] | None:
         picture = next(self._left, None)
-        return None if picture is None else {INPUT_NAME: picture[None]}
+        return None if picture is None else {self._name: picture[None]}

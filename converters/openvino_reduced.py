@@ -15,14 +15,12 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from facemask_zoo.backends.openvino import core
+from facemask_zoo.converters.formats.openvino import core, graph_of
 from facemask_zoo.converters.half import to_half
-from facemask_zoo.converters.openvino import graph_of
 from facemask_zoo.converters.samples import check_pictures
 from facemask_zoo.converters.saturation import EIGHT_BIT, UNSIGNED, check_weights
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import log_silenced
-from facemask_zoo.ssd.network import INPUT_NAME
 
 # NNCF would report its use to its makers; its own tests switch that off by this variable.
 _NO_TELEMETRY = "NNCF_CI"
@@ -37,7 +35,7 @@ def write_half(model: Model, path: Path) -> None:
     """
     for values in model.tensors.values():
         to_half(values)  # OpenVINO would write infinity
-    openvino.save_model(graph_of(model), path, compress_to_fp16=True)
+    openvino.save_model(graph_of(model.program), path, compress_to_fp16=True)
 
 
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
@@ -92,8 +90,8 @@ def _quantise(model: Model, pictures: NDArray[np.float32]) -> openvino.Model:
         # By default only the first layer has weights of 7 bits.
         settings = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
         return nncf.quantize(
-            graph_of(model),
-            nncf.Dataset([{INPUT_NAME: picture[None]} for picture in pictures]),
+            graph_of(model.program),
+            nncf.Dataset([{model.graph.input: picture[None]} for picture in pictures]),
             subset_size=len(pictures),
             advanced_parameters=settings,
         )

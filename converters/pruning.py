@@ -22,7 +22,8 @@ def prune(model: Model, multiple: int = 1) -> Model:
 
     A filter goes if its output is always zero (no positive weight and no positive bias: what it
     sees is never negative, and a ReLU follows), or if every layer that sees it has zero weights for
-    it. Values below ``DUST`` count as zero. The outputs stay the same up to the order of additions.
+    it. Values below ``SUBNORMAL_LIMIT`` count as zero. The outputs stay the same up to the order of
+    additions.
 
     A filter of constant positive output stays, although it depends on no picture: zero padding
     makes its contribution smaller at the border, which no bias could imitate.
@@ -40,7 +41,7 @@ def prune(model: Model, multiple: int = 1) -> Model:
     """
     if not isinstance(multiple, int) or isinstance(multiple, bool) or multiple < 1:
         raise InvalidArgumentError(f"multiple: expected a positive integer, but got {multiple!r}.")
-    model = model.without_dust()
+    model = model.without_subnormals()
     wiring = _Wiring()
     build(model.card.network, _PICTURE, wiring)
     alive = _alive_filters(model, wiring)
@@ -55,7 +56,7 @@ def prune(model: Model, multiple: int = 1) -> Model:
         tensors[layer.weight_name] = _filled(weight, layer.weight_shape)
         bias = model.tensors[layer.bias_name][kept]
         tensors[layer.bias_name] = _filled(bias, (layer.outputs,))
-    card = dataclasses.replace(model.card, network=network).portable()
+    card = dataclasses.replace(model.card, architecture=network).portable()
     return Model(card, tensors)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.keras_layers import (
     BATCH_NORM,
     BATCH_NORM_SUFFIX,
@@ -22,8 +23,6 @@ from facemask_zoo.converters.keras_layers import (
     from_layers,
 )
 from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.tensor_pickle import (
     MAX_PICKLE_BYTES,
     Storage,
@@ -32,6 +31,7 @@ from facemask_zoo.converters.tensor_pickle import (
 )
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 
 _ROOT = "archive"
 _PICKLE = "/data.pkl"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from facemask_zoo.converters.safetensors import CARD_KEY
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.tensorflow import graph_bytes
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced

@@ -53,7 +53,7 @@ def build(name: str, folder: Path) -> ModelCard:
     card_path, target = folder / f"{name}.json", folder / name
     card = ModelCard.from_json(card_path.read_bytes())
     tensors = converters.read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
-    model = Model(card, tensors).without_dust()
+    model = Model(card, tensors).without_subnormals()
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
         files = {row: _write(model, row, Path(temporary, name)) for row in native_formats()}
         for file in _all_files(files):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.keras_layers import (
     BIAS,
     EPSILON,
@@ -23,11 +24,10 @@ from facemask_zoo.converters.keras_layers import (
 )
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.shapes import Shape, concatenated, convolved, flattened, pooled
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd.network import INPUT_NAME, Convolution, build
 
 _SCHEMA = declare(

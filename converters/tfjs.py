@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.keras_config import (
     LayerConfig,
     epsilons,
@@ -32,10 +33,9 @@ from facemask_zoo.converters.keras_layers import (
     to_arrays,
 )
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 
 _LAYOUT = "HWIO"
 _FORMAT = "layers-model"

@@ -12,6 +12,7 @@ import tflite
 from numpy.typing import NDArray
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.keras_layers import (
     BIAS,
@@ -21,12 +22,11 @@ from facemask_zoo.converters.keras_layers import (
     to_arrays,
 )
 from facemask_zoo.converters.limits import Budget, read_bytes
-from facemask_zoo.converters.recognition import card_from_tensors
-from facemask_zoo.converters.safetensors import CARD_KEY
 from facemask_zoo.converters.shapes import concatenated, convolved, flattened, pooled
 from facemask_zoo.converters.tflite_writer import GraphTensor, GraphWriter
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
+from facemask_zoo.recognition import card_from_tensors
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME, Convolution, build
 
 _LAYOUT = "OHWI"

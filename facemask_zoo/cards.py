@@ -10,12 +10,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from facemask_zoo import architectures
+from facemask_zoo.architectures import Architecture
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import CONF
+from facemask_zoo.tasks.preprocessing import PREPROCESSING, Preprocessing
 
 DEFAULT_MODEL = "zoo-260"
+
+DETECTION, CLASSIFICATION, NO_TASK = "detection", "classification", ""
+TASKS = (DETECTION, CLASSIFICATION, NO_TASK)
+
+_DEFAULT_ARCHITECTURE = "ssd"
+"""Of cards that name none, which are older than any other."""
+_NO_ARCHITECTURE = ""
+_PLAIN = "0..1"
 
 _MAX_JSON = 1024 * 1024
 MAX_NAME_LENGTH = 200
@@ -45,7 +56,10 @@ class ModelCard:
     Attributes:
         name: Name in :func:`list_models`.
         summary: One sentence.
-        network: The computation.
+        architecture: The computation; None for a network whose graph is in its file alone.
+        task: What it is for, one of ``TASKS``.
+        labels: What it tells apart, where no architecture says it.
+        preprocessing: What a classifier does to a picture first.
         license: SPDX name of the licence of the weights.
         tensors_sha256: Digest of the canonical tensors (see ``Model.digest``); empty if unknown.
         source: Published file from which the canonical tensors are made, if they do not ship.
@@ -57,7 +71,7 @@ class ModelCard:
 
     name: str
     summary: str
-    network: Network
+    architecture: Architecture | None
     license: str = ""
     tensors_sha256: str = ""
     source: File | None = None
@@ -65,6 +79,25 @@ class ModelCard:
     conf: float = CONF
     nms: str = "standard"
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    task: str = DETECTION
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing = PREPROCESSING[_PLAIN]
+
+    @property
+    def network(self) -> Network:
+        """The single-shot detector.
+
+        Raises:
+            WeightsError: It is of another architecture.
+        """
+        if not isinstance(self.architecture, Network):
+            raise WeightsError(f"{self.name!r} is no single-shot detector.")
+        return self.architecture
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels of the scores."""
+        return self.architecture.classes if self.architecture else self.labels
 
     def to_dict(self) -> dict[str, Any]:
         """The card as JSON values; :meth:`from_dict` reads it back."""
@@ -73,7 +106,17 @@ class ModelCard:
             for field in dataclasses.fields(self)
             if getattr(self, field.name) or field.default is dataclasses.MISSING
         }
-        values["network"] = self.network.to_dict()
+        kind = architectures.name_of(self.architecture) if self.architecture else _NO_ARCHITECTURE
+        values.pop("architecture", None)
+        if kind != _DEFAULT_ARCHITECTURE:
+            values["architecture"] = kind
+        if self.architecture:
+            values["network"] = self.architecture.to_dict()
+        if self.task == DETECTION:
+            del values["task"]
+        values.pop("preprocessing")
+        if self.preprocessing != PREPROCESSING[_PLAIN]:
+            values["preprocessing"] = dataclasses.asdict(self.preprocessing)
         if self.source:
             values["source"] = dataclasses.asdict(self.source)
         values["files"] = {
@@ -90,7 +133,15 @@ class ModelCard:
         """
         try:
             fields = dict(values)
-            fields["network"] = Network.from_dict(fields["network"])
+            kind = fields.pop("architecture", _DEFAULT_ARCHITECTURE)
+            fields["architecture"] = (
+                None
+                if kind == _NO_ARCHITECTURE
+                else architectures.from_dict(kind, fields.pop("network"))
+            )
+            fields["labels"] = tuple(fields.get("labels", ()))
+            if "preprocessing" in fields:
+                fields["preprocessing"] = Preprocessing.from_dict(fields["preprocessing"])
             if fields.get("source"):
                 fields["source"] = File(**fields["source"])
             fields["files"] = {
@@ -133,6 +184,10 @@ def _check_texts(card: ModelCard) -> None:
     texts = (card.name, card.summary, card.license, card.tensors_sha256)
     if not all(isinstance(text, str) for text in texts) or not isinstance(card.details, Mapping):
         raise WeightsError("expected texts, but got other values")
+    if card.task not in TASKS:
+        raise UnknownNameError.among("task", card.task, TASKS)
+    if not all(isinstance(label, str) for label in card.labels):
+        raise WeightsError(f"expected labels, but got {card.labels!r:.100}")
     if not 0 < len(card.name) <= MAX_NAME_LENGTH or not card.name.isprintable():
         what = f"a name of up to {MAX_NAME_LENGTH} letters"
         raise WeightsError(f"expected {what}, but got {card.name!r:.100}")

@@ -107,7 +107,7 @@ class Weights:
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         if self.path is not None:
-            return (self.content or converters.read(self.path)).without_dust()
+            return (self.content or converters.read(self.path)).without_subnormals()
         return _canonical_of(self.card.name)
 
     def fetch(self) -> Path:
@@ -191,7 +191,7 @@ def _canonical_of(name: str) -> Model:
     """The canonical form of a zoo model; kept, since every framework starts from it."""
     card = load_card(name)
     read = converters.read(Weights(card).fetch())
-    model = Model(card, read.tensors).without_dust()
+    model = Model(card, read.tensors).without_subnormals()
     if model.digest != card.tensors_sha256:
         raise WeightsError(
             f"The tensors of {name!r} differ from its card: "

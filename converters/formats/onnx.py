@@ -13,24 +13,25 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
-from facemask_zoo.converters.formats.importing import Importer
+from facemask_zoo.converters.formats.importing import Importer, LooseTensors
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import check_counts
-from facemask_zoo.errors import WeightsError
+from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.operations import Operation, Padding, Shape, Window
 from facemask_zoo.graph.program import Program
 
 FORMAT = "onnx"
-CARD_KEY = "facemask_zoo.card"
 
 # Old enough for every runtime in use; one operation came later.
 _OPSET, _OPSET_OF_HARD_SWISH = 13, 14
 _IR_VERSION = 8
 _BATCH = -1
+_SUPPRESSION = "NonMaxSuppression"
 _SIXTH = 1 / 6
 _TINY = 1e-6
 
@@ -39,8 +40,10 @@ _Attributes = dict[str, Any]
 Result = str | Array
 
 
-def read(path: Path) -> Program:
+def read(path: Path) -> Program | LooseTensors:
     """Read a graph of any architecture.
+
+    Of a file of ours that goes on from the outputs to boxes, the tensors alone are read.
 
     Raises:
         WeightsError: The file is damaged, keeps data elsewhere, or is no network of floats.
@@ -48,10 +51,25 @@ def read(path: Path) -> Program:
     """
     with _damage_reported(path):
         proto = _parsed(path)
+        if any(node.op_type == _SUPPRESSION for node in proto.graph.node):
+            return _loose(proto)
         reader = _Reader(proto)
         for node in proto.graph.node:
             reader.read(node)
         return reader.program()
+
+
+def _loose(proto: onnx.ModelProto) -> LooseTensors:
+    card = _card_text(proto)
+    if card is None:
+        raise UnsupportedOperationError(FORMAT, _SUPPRESSION)
+    budget = Budget()
+    tensors = {
+        tensor.name: _array(tensor, budget)
+        for tensor in proto.graph.initializer
+        if tensor.name.endswith((".weight", ".bias"))
+    }
+    return LooseTensors(tensors, card)
 
 
 def read_card(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import openvino
 from numpy.typing import NDArray
 from openvino import opset8, opset11
 
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, emit
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import operations as ops
@@ -18,7 +20,16 @@ from facemask_zoo.graph.operations import Operation
 from facemask_zoo.graph.program import Program
 
 FORMAT = "openvino"
-CARD_KEY = "facemask_zoo.card"
+
+
+@functools.cache
+def core() -> openvino.Core:
+    """The one runtime of this process, never given up.
+
+    With its last runtime OpenVINO frees a stack that it has set for signals, and may leave it set:
+    the next signal with a handler in Python would then end the process.
+    """
+    return openvino.Core()
 
 
 def write(program: Program, path: Path) -> None:
@@ -33,7 +44,7 @@ def read_card(path: Path) -> str | None:
         WeightsError: OpenVINO does not read the file.
     """
     try:
-        graph = openvino.Core().read_model(path)
+        graph = core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error
     return str(graph.get_rt_info(CARD_KEY).value) if graph.has_rt_info(CARD_KEY) else None

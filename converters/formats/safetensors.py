@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
+from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.importing import LooseTensors
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import text
 from facemask_zoo.graph.program import Program
 
-CARD_KEY = "facemask_zoo.card"
 GRAPH_KEY = "facemask_zoo.graph"
 
 
@@ -47,7 +47,17 @@ def write(program: Program, path: Path) -> None:
     metadata = {GRAPH_KEY: text.to_json(program.graph)}
     if program.card:
         metadata[CARD_KEY] = program.card
-    path.write_bytes(safetensors.numpy.save(tensors, metadata))
+    path.write_bytes(_ordered(safetensors.numpy.save(tensors, metadata)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The file with its metadata in order: the library writes it in that of a hash map."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text_bytes = json.dumps(header, separators=(",", ":")).encode()
+    text_bytes += b" " * (-len(text_bytes) % 8)
+    return len(text_bytes).to_bytes(8, "little") + text_bytes + data[end:]
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -48,7 +48,7 @@ def _model_of(path: Path, network: Network) -> Any:
     """The network with the weights of an archive, or with those that Keras finds in HDF5."""
     if path.suffix not in _HDF5_SUFFIXES:
         stored = keras_archive.read(path)
-        card = dataclasses.replace(stored.card, network=network)
+        card = dataclasses.replace(stored.card, architecture=network)
         return functional_model(Model(card, stored.tensors))
     shapes = network.tensor_shapes.items()
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,18 +9,9 @@ from typing import Any
 import openvino
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs
+from facemask_zoo.converters.formats.openvino import core
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
-
-
-@functools.cache
-def core() -> openvino.Core:
-    """The one runtime of this process, never given up.
-
-    With its last runtime OpenVINO frees a stack that it has set for signals, and may leave it set:
-    the next signal with a handler in Python would then end the process.
-    """
-    return openvino.Core()
 
 
 class OpenVINOBackend(Backend):

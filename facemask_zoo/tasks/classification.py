@@ -2,98 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsError
+from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.operations import Sigmoid, Softmax
-from facemask_zoo.ssd.preprocess import resize
-
-_MAX_NUMBER = 1e6
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """From an RGB crop of bytes to a network's input: resized, then ``(x - mean) / std``.
-
-    Attributes:
-        mean: Of each channel, 0..255, in the order of `channels`.
-        std: What each channel is divided by, likewise.
-        channels: ``"RGB"`` or ``"BGR"``, the order that the network expects.
-    """
-
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    channels: str = "RGB"
-
-    def __post_init__(self) -> None:
-        for what, values, least in (("mean", self.mean, -_MAX_NUMBER), ("std", self.std, 1e-6)):
-            good = len(values) == 3 and all(
-                isinstance(v, int | float) and least <= v <= _MAX_NUMBER for v in values
-            )
-            if not good:
-                raise InvalidArgumentError(f"{what}: expected three numbers, but got {values!r}.")
-        if self.channels not in ("RGB", "BGR"):
-            raise UnknownNameError.among("channels", self.channels, ("RGB", "BGR"))
-
-    def __call__(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-        """Prepare one crop.
-
-        Args:
-            image: (H, W, 3) RGB.
-            height: Height of the network's input, in pixels.
-            width: Its width.
-
-        Returns:
-            (3, height, width) contiguous array.
-        """
-        resized = resize(image, width, height).transpose(2, 0, 1)
-        ordered = resized[::-1] if self.channels == "BGR" else resized
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
-        return np.ascontiguousarray((ordered.astype(np.float32) - mean) / std)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Read what ``dataclasses.asdict`` made of one.
-
-        Raises:
-            InvalidArgumentError: A field is unknown or out of range.
-        """
-        try:
-            fields: dict[str, Any] = {
-                key: v if key == "channels" else tuple(v) for key, v in values.items()
-            }
-            return cls(**fields)
-        except TypeError as error:
-            raise InvalidArgumentError(f"Not a preprocessing: {error}.") from error
-
-
-PREPROCESSING: dict[str, Preprocessing] = {
-    "0..1": Preprocessing(),
-    "-1..1": Preprocessing((127.5,) * 3, (127.5,) * 3),
-    "0..255": Preprocessing(std=(1.0,) * 3),
-    "imagenet": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "caffe": Preprocessing((103.939, 116.779, 123.68), (1.0,) * 3, "BGR"),
-}
-"""Usual conventions by name: Keras's MobileNets use -1..1, torchvision's networks imagenet."""
-
-
-def find_preprocessing(name: str | Preprocessing) -> Preprocessing:
-    """A convention by name; one that is given comes back.
-
-    Raises:
-        UnknownNameError: There is no such convention.
-    """
-    if isinstance(name, Preprocessing):
-        return name
-    if name not in PREPROCESSING:
-        raise UnknownNameError.among("preprocessing", name, PREPROCESSING)
-    return PREPROCESSING[name]
 
 
 def class_count(graph: Graph) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from facemask_zoo.backends.pytorch import SSD
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.model import DUST, Tensors
+from facemask_zoo.graph.program import SUBNORMAL_LIMIT, Tensors
 from facemask_zoo.ssd import Convolution, Network
 
 _PRIOR_SCORE = 0.01
@@ -202,7 +202,7 @@ def _canonical(tensor: Tensor, name: str) -> NDArray[np.float32]:
     array = tensor.cpu().numpy().astype(np.float32)
     if not np.isfinite(array).all():
         raise WeightsError(f"{name} is not finite: training has diverged.")
-    array[np.abs(array) < DUST] = 0
+    array[np.abs(array) < SUBNORMAL_LIMIT] = 0
     return np.ascontiguousarray(array)
 
 

@@ -72,7 +72,7 @@ def test_every_truncation_is_refused(row, written):
     for length in [*range(0, 200, fine), *range(200, end, coarse), end]:
         written.write_bytes(content[:length])
         with pytest.raises(WeightsError):
-            row.module.read(written)
+            converters.read(written)
 
 
 def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
@@ -82,4 +82,4 @@ def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
         damaged[position] ^= int(rng.integers(1, 256))
         written.write_bytes(damaged)
         with contextlib.suppress(WeightsError):
-            assert isinstance(row.module.read(written), Model)
+            assert isinstance(converters.read(written), Model)

@@ -15,7 +15,8 @@ from facemask_zoo import InvalidArgumentError, converters
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import list_models
 from facemask_zoo.converters.pruning import prune
-from facemask_zoo.model import DUST, Model
+from facemask_zoo.graph.program import SUBNORMAL_LIMIT
+from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network, Stage, reference
 from facemask_zoo.store import open_weights
 
@@ -54,7 +55,7 @@ def planted(model: Model, rng: np.random.Generator) -> tuple[Model, dict[str, in
             if kind == 0:  # says nothing
                 weight[index], bias[index] = 0, -abs(bias[index])
             elif kind == 1:  # only dust
-                weight[index], bias[index] = DUST / 3, -DUST / 7
+                weight[index], bias[index] = SUBNORMAL_LIMIT / 3, -SUBNORMAL_LIMIT / 7
             elif kind == 2:  # never gets over zero
                 weight[index], bias[index] = -np.abs(weight[index]), -abs(bias[index])
             else:  # speaks, but nobody listens

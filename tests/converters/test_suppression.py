@@ -71,7 +71,7 @@ def test_the_weights_can_still_be_read(kind, tmp_path):
 
 @pytest.mark.shared
 def test_faces_in_photographs(kind, shared, tmp_path):
-    model = converters.read(shared / "aizoo" / "face_mask_detection.pth").without_dust()
+    model = converters.read(shared / "aizoo" / "face_mask_detection.pth").without_subnormals()
     converters.write(model, tmp_path / "model", kind)
     folder = shared / "data" / "two_stage" / "images"
     names = ["demo2.jpg", "web_demo.jpg"]

@@ -45,7 +45,7 @@ def weights(tmp_path_factory):
     for name in tensors:
         if name.startswith("cls") and name.endswith("_conv.bias"):
             tensors[name] -= 2
-    card = dataclasses.replace(card.portable(), name="<b>toy</b>", network=network)
+    card = dataclasses.replace(card.portable(), name="<b>toy</b>", architecture=network)
     path = tmp_path_factory.mktemp("weights") / "toy.onnx"
     converters.write(Model(card, tensors), path, "onnx")
     return path

@@ -10,6 +10,7 @@ from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
 from facemask_zoo.converters.formats import onnx
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.matching import renamed_like
+from facemask_zoo.graph.program import Program
 
 GRAPHS = {**SINGLE, **NETWORKS}
 
@@ -19,7 +20,9 @@ def test_a_graph_comes_back_and_runs(name, tmp_path):
     program = seeded_program(GRAPHS[name])
     path = tmp_path / "file.onnx"
     onnx.write(program, path)
-    found = renamed_like(onnx.read(path), program.graph)
+    read = onnx.read(path)
+    assert isinstance(read, Program)
+    found = renamed_like(read, program.graph)
     assert found is not None
     assert found.digest == program.digest
     batch = seeded_batch(program.graph, 3) * 4 - 2

@@ -26,7 +26,7 @@ def test_a_graph_runs(name, need, tmp_path):
     format_.write(program, path)
     assert format_.read_card(path) == program.card
     hint = {"INFERENCE_PRECISION_HINT": openvino.Type.f32}
-    compiled = openvino.Core().compile_model(path, "CPU", hint)
+    compiled = format_.core().compile_model(path, "CPU", hint)
     for count in (1, 3):
         batch = seeded_batch(program.graph, count) * 4 - 2
         answers = compiled({program.graph.input: batch})
