@@ -23,6 +23,8 @@ class OnnxBackend(Backend):
 
     precisions = ("fp32", "fp16")
 
+    thread_safe = True
+
     @classmethod
     def version(cls) -> str:
         return str(onnxruntime.__version__)
