@@ -86,6 +86,7 @@ class Backend(abc.ABC):
 
     def __init__(self, path: Path, network: Network, options: Options) -> None:
         self.check(options)
+        self.path = path
         self.network = network
         self.options = dataclasses.replace(options, threads=thread_count(options.threads))
         self._process = os.getpid()

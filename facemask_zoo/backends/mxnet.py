@@ -177,6 +177,8 @@ class MXNetBackend(Backend):
 
     formats = ("mxnet",)
 
+    fork_safe = True
+
     @classmethod
     def version(cls) -> str:
         return str(mx.__version__)

@@ -24,6 +24,7 @@ class OnnxBackend(Backend):
     precisions = ("fp32", "fp16")
 
     thread_safe = True
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:

@@ -30,6 +30,8 @@ class OpenCVBackend(Backend):
 
     formats = ("caffe",) if _READS_CAFFE else ("onnx",)
 
+    fork_safe = True
+
     @classmethod
     def version(cls) -> str:
         return str(cv2.__version__)

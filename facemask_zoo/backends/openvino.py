@@ -36,6 +36,7 @@ class OpenVINOBackend(Backend):
     precisions = ("fp32", "fp16")
 
     thread_safe = True
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:

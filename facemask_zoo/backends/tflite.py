@@ -27,6 +27,8 @@ class TFLiteBackend(Backend):
 
     precisions = ("fp32", "fp16")
 
+    fork_safe = True
+
     @classmethod
     def version(cls) -> str:
         return metadata.version("ai-edge-litert")
