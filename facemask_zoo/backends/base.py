@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import dataclasses
+import os
+import threading
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.errors import DeviceError, WeightsError
 from facemask_zoo.ssd import Network
 
@@ -32,7 +37,8 @@ class Options:
     Attributes:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         precision: One of ``PRECISIONS``.
-        threads: Number of CPU threads; the framework's own choice if None.
+        threads: Number of CPU threads, 1 to ``threads.MAX_THREADS``; the framework's own choice if
+            None.
     """
 
     device: str = "cpu"
@@ -52,6 +58,8 @@ class Backend(abc.ABC):
     A subclass loads its native file in `_load` and runs it in `_run`. It knows neither pictures
     nor boxes.
 
+    A backend may be shared by threads: they wait for each other unless the class is `thread_safe`.
+
     Args:
         path: File (or folder) in one of the `formats`.
         network: Gives the input size and the names and shapes of the outputs.
@@ -70,10 +78,20 @@ class Backend(abc.ABC):
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
 
+    thread_safe: ClassVar[bool] = False
+    """Whether `_run` may be called by several threads at once."""
+
+    fork_safe: ClassVar[bool] = False
+    """Whether a child forked after use in the parent may go on, on the CPU; else it would hang."""
+
     def __init__(self, path: Path, network: Network, options: Options) -> None:
-        self.network = network
-        self.options = options
         self.check(options)
+        self.path = path
+        self.network = network
+        self.options = dataclasses.replace(options, threads=thread_count(options.threads))
+        self._process = os.getpid()
+        self._renew_lock()
+        _LOADED.add(self)
         self._load(path)
 
     @classmethod
@@ -104,15 +122,19 @@ class Backend(abc.ABC):
             Raw box offsets (N, A, 4) and scores (N, A, C), float32.
 
         Raises:
+            DeviceError: This is a forked child, and the framework does not work in one.
             WeightsError: The file's outputs do not have the network's shapes.
         """
+        self._check_process()
         rows = self.network.anchor_count
         if not len(batch):
             return (
                 np.empty((0, rows, 4), np.float32),
                 np.empty((0, rows, len(self.network.classes)), np.float32),
             )
-        loc, scores = self._run(np.require(batch, np.float32, ["C", "W"]))
+        batch = np.require(batch, np.float32, ["C", "W"])
+        with self._lock:
+            loc, scores = self._run(batch)
         expected = ((len(batch), rows, 4), (len(batch), rows, len(self.network.classes)))
         if (loc.shape, scores.shape) != expected:
             raise WeightsError(
@@ -120,12 +142,26 @@ class Backend(abc.ABC):
             )
         return np.asarray(loc, np.float32), np.asarray(scores, np.float32)
 
+    def _renew_lock(self) -> None:
+        self._lock: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if self.thread_safe else threading.Lock()
+        )
+
+    def _check_process(self) -> None:
+        on_cpu = self.options.device_index is None
+        if os.getpid() != self._process and not (self.fork_safe and on_cpu):
+            raise DeviceError(
+                f"{type(self).__name__} was loaded by process {self._process} and does not work in "
+                f"one forked from it. Load it in the child, or start processes by spawn."
+            )
+
     @classmethod
     def check(cls, options: Options) -> None:
         """See whether the framework can do here what is asked for.
 
         Raises:
-            DeviceError: It lacks the device or precision, or the number of threads is none.
+            DeviceError: It lacks the device or precision, or the number of threads is not one that
+                it can use.
         """
         if options.precision not in cls.precisions:
             raise DeviceError(
@@ -138,9 +174,20 @@ class Backend(abc.ABC):
             raise DeviceError(
                 f"{cls.__name__} has no device {options.device!r} here; it has {', '.join(known)}."
             )
-        threads = options.threads
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise DeviceError(f"threads: expected a positive integer, but got {threads!r}.")
+        thread_count(options.threads)
+
+
+_LOADED: weakref.WeakSet[Backend] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """In a forked child: a thread that held a lock is gone."""
+    for backend in _LOADED:
+        backend._renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def pick_output(names: Iterable[str], wanted: str) -> str:

@@ -63,12 +63,15 @@ def _model_of(path: Path, network: Network) -> Any:
 class KerasBackend(Backend):
     """Runs the weights of a ``.keras`` archive in a model built from the card.
 
-    Nothing that an archive describes is ever instantiated.
+    Nothing that an archive describes is ever instantiated. The number of threads is that of the
+    engine, for the whole process: TensorFlow's or PyTorch's.
     """
 
     formats = ("keras",)
     own_formats = ("keras_h5",)
+
     engine = str(keras.backend.backend())
+    thread_safe = engine == "tensorflow"
 
     @classmethod
     def version(cls) -> str:
@@ -80,7 +83,7 @@ class KerasBackend(Backend):
 
     def _load(self, path: Path) -> None:
         if self.options.threads:
-            set_threads(self.engine, self.options.threads)
+            set_threads(self.engine, self, self.options.threads)
         index = self.options.device_index
         self._device = "cpu:0" if index is None else f"gpu:{index}"
         with keras.device(self._device):

@@ -38,8 +38,13 @@ def devices(engine: str) -> list[str]:
     return ["cpu", *(f"cuda:{index}" for index in range(_gpu_count(engine)))]
 
 
-def set_threads(engine: str, threads: int) -> None:
+def set_threads(engine: str, holder: object, threads: int) -> None:
     """Set the number of CPU threads of the whole process.
+
+    Args:
+        engine: What Keras computes with.
+        holder: The backend that asks.
+        threads: What it asks for.
 
     Raises:
         DeviceError: The engine cannot do that, or not any more.
@@ -49,7 +54,9 @@ def set_threads(engine: str, threads: int) -> None:
 
         set_tensorflow_threads(threads)
     elif engine == "torch":
-        importlib.import_module("torch").set_num_threads(threads)
+        from facemask_zoo.backends.pytorch import THREADS
+
+        THREADS.hold(holder, threads)
     else:
         raise DeviceError(
             f"Keras on {engine} does not let a program choose its number of threads, but got "

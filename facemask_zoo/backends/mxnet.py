@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs
+from facemask_zoo.backends.threads import ProcessThreads
 from facemask_zoo.converters.mxnet import canonical_name
 from facemask_zoo.errors import DeviceError, FrameworkNotInstalledError, WeightsError
 from facemask_zoo.ssd import Convolution, Network, build
@@ -164,13 +165,19 @@ def _set_threads(count: int) -> None:
     mx.nd.waitall()
 
 
-class MXNetBackend(Backend):
-    """Runs :class:`SSD`, hybridized; calls from several threads wait for each other.
+_THREADS = ProcessThreads("MXNet", _set_threads)
 
-    The number of threads holds for the whole process, and layers that ran before keep theirs.
+
+class MXNetBackend(Backend):
+    """Runs :class:`SSD`, hybridized.
+
+    The number of threads holds for the whole process (see :class:`ProcessThreads`), and layers
+    that ran before keep theirs.
     """
 
     formats = ("mxnet",)
+
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:
@@ -181,8 +188,7 @@ class MXNetBackend(Backend):
         return ["cpu", *(f"cuda:{index}" for index in range(mx.context.num_gpus()))]
 
     def _load(self, path: Path) -> None:
-        if self.options.threads:
-            _set_threads(self.options.threads)
+        _THREADS.hold(self, self.options.threads)
         index = self.options.device_index
         self._context = mx.cpu() if index is None else mx.gpu(index)
         self.block = SSD(self.network)
@@ -195,9 +201,7 @@ class MXNetBackend(Backend):
         named = {canonical_name(key): array for key, array in arrays.items()}
         self.block.load_arrays(named, self._context)
         self.block.hybridize(static_alloc=True)
-        self._lock = threading.Lock()
 
     def _run(self, batch: Batch) -> Outputs:
-        with self._lock:
-            loc, scores = self.block(mx.nd.array(batch, ctx=self._context))
-            return loc.asnumpy(), scores.asnumpy()
+        loc, scores = self.block(mx.nd.array(batch, ctx=self._context))
+        return loc.asnumpy(), scores.asnumpy()

@@ -15,9 +15,14 @@ from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 
 class NcnnBackend(Backend):
-    """Runs a ``.param`` and its ``.bin``; every call has an extractor of its own."""
+    """Runs a ``.param`` and its ``.bin``; every call has an extractor of its own.
+
+    The number of threads is the net's own.
+    """
 
     formats = ("ncnn",)
+
+    thread_safe = True
 
     @classmethod
     def version(cls) -> str:

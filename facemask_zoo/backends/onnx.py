@@ -23,6 +23,9 @@ class OnnxBackend(Backend):
 
     precisions = ("fp32", "fp16")
 
+    thread_safe = True
+    fork_safe = True
+
     @classmethod
     def version(cls) -> str:
         return str(onnxruntime.__version__)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +10,27 @@ import cv2
 import numpy as np
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
+from facemask_zoo.backends.threads import ProcessThreads
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 log = logging.getLogger(__name__)
 
 _READS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
+_THREADS = ProcessThreads("OpenCV", cv2.setNumThreads)
 
 
 class OpenCVBackend(Backend):
-    """Runs a `cv2.dnn` net; calls from several threads wait for each other.
+    """Runs a `cv2.dnn` net.
 
-    OpenCV has one number of threads for the whole process; it is changed during a call only. CUDA
+    The number of threads holds for all of OpenCV in the process (see :class:`ProcessThreads`). CUDA
     needs an OpenCV 4 that was built with it, which the published wheels are not; the engine of
     OpenCV 5 runs on the CPU alone.
     """
 
     formats = ("caffe",) if _READS_CAFFE else ("onnx",)
+
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:
@@ -49,29 +50,17 @@ class OpenCVBackend(Backend):
         except (cv2.error, OSError) as error:
             raise WeightsError(f"OpenCV does not accept {path}: {error}") from error
         self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
-        self._lock = threading.Lock()
+        _THREADS.hold(self, self.options.threads)
         if self.options.device_index is not None:
             self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)
             self._net.setPreferableTarget(cv2.dnn.DNN_TARGET_CUDA)
 
     def _run(self, batch: Batch) -> Outputs:
-        with self._lock, _threads(self.options.threads):
-            if self.options.device_index is not None:
-                cv2.cuda.setDevice(self.options.device_index)
-            self._net.setInput(batch, INPUT_NAME)
-            loc, scores = self._net.forward(self._outputs)
-            return loc, scores
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = cv2.getNumThreads()
-    try:
-        if count:
-            cv2.setNumThreads(count)
-        yield
-    finally:
-        cv2.setNumThreads(before)
+        if self.options.device_index is not None:
+            cv2.cuda.setDevice(self.options.device_index)
+        self._net.setInput(batch, INPUT_NAME)
+        loc, scores = self._net.forward(self._outputs)
+        return loc, scores
 
 
 def _read_net(path: Path) -> Any:

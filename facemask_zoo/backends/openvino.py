@@ -15,7 +15,7 @@ from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 
 class OpenVINOBackend(Backend):
-    """Runs a compiled model; calls from several threads wait for each other.
+    """Runs a compiled model, with a request of its own for every thread that calls.
 
     The CPU plug-in would compute in bfloat16 where the processor can; here it computes in the
     precision that was asked for.
@@ -24,6 +24,9 @@ class OpenVINOBackend(Backend):
     formats = ("openvino",)
 
     precisions = ("fp32", "fp16")
+
+    thread_safe = True
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:
@@ -37,15 +40,16 @@ class OpenVINOBackend(Backend):
         if self.options.threads:
             settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
-            compiled = core().compile_model(path, "CPU", settings)
-            self._outputs = [compiled.output(name) for name in (LOC_NAME, SCORES_NAME)]
+            self._compiled = core().compile_model(path, "CPU", settings)
+            self._outputs = [self._compiled.output(name) for name in (LOC_NAME, SCORES_NAME)]
         except RuntimeError as error:
             raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error
-        self._request = compiled.create_infer_request()
-        self._lock = threading.Lock()
+        self._requests = threading.local()
 
     def _run(self, batch: Batch) -> Outputs:
-        with self._lock:
-            results = self._request.infer({INPUT_NAME: batch})
-            loc, scores = (results[output] for output in self._outputs)
-            return loc, scores
+        if not hasattr(self._requests, "mine"):
+            self._requests.mine = self._compiled.create_infer_request()
+        # Copies: the request's own tensors change with its next run.
+        results = self._requests.mine.infer({INPUT_NAME: batch}, share_outputs=False)
+        loc, scores = (results[output] for output in self._outputs)
+        return loc, scores

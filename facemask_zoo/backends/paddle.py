@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +43,10 @@ _OLD_NAMES = {LOC_NAME: "save_infer_model/scale_0", SCORES_NAME: "save_infer_mod
 
 
 class PaddleBackend(Backend):
-    """Runs a predictor; calls from several threads wait for each other."""
+    """Runs a predictor.
+
+    Paddle sets its number of threads at the start of each call, for the thread that calls.
+    """
 
     formats = ("paddle",)
 
@@ -67,7 +69,6 @@ class PaddleBackend(Backend):
         old = any(name.startswith(_OLD_NAMES[LOC_NAME]) for name in names)
         wanted = [_OLD_NAMES[name] if old else name for name in (LOC_NAME, SCORES_NAME)]
         self._outputs = [pick_output(names, name) for name in wanted]
-        self._lock = threading.Lock()
 
     def _configuration(self, path: Path) -> paddle.inference.Config:
         program, parameters = pair_of(path)
@@ -83,12 +84,11 @@ class PaddleBackend(Backend):
         return configuration
 
     def _run(self, batch: Batch) -> Outputs:
-        with self._lock:
-            image = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
-            image.reshape(batch.shape)
-            image.copy_from_cpu(batch)
-            self._predictor.run()
-            loc, scores = (
-                self._predictor.get_output_handle(name).copy_to_cpu() for name in self._outputs
-            )
-            return loc, scores
+        image = self._predictor.get_input_handle(self._predictor.get_input_names()[0])
+        image.reshape(batch.shape)
+        image.copy_from_cpu(batch)
+        self._predictor.run()
+        loc, scores = (
+            self._predictor.get_output_handle(name).copy_to_cpu() for name in self._outputs
+        )
+        return loc, scores

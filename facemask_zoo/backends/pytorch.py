@@ -15,8 +15,12 @@ from torch import nn
 from torch.nn import functional
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs
+from facemask_zoo.backends.threads import ProcessThreads
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd import Convolution, Network, build
+
+THREADS = ProcessThreads("PyTorch", torch.set_num_threads)
+"""PyTorch's number of threads, which Keras on PyTorch shares."""
 
 
 class SSD(nn.Module):
@@ -90,10 +94,15 @@ def _load_tensors(path: Path) -> dict[str, NDArray[np.float32]]:
 
 
 class PyTorchBackend(Backend):
-    """Runs :class:`SSD` in inference mode."""
+    """Runs :class:`SSD` in inference mode.
+
+    The number of threads holds for all of PyTorch in the process (see :class:`ProcessThreads`).
+    """
 
     formats = ("safetensors",)
     own_formats = ("pytorch",)
+
+    thread_safe = True
 
     @classmethod
     def version(cls) -> str:
@@ -104,8 +113,7 @@ class PyTorchBackend(Backend):
         return ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
 
     def _load(self, path: Path) -> None:
-        if self.options.threads:
-            torch.set_num_threads(self.options.threads)
+        THREADS.hold(self, self.options.threads)
         module = SSD(self.network)
         module.load_tensors(_load_tensors(path))
         self._device = torch.device(self.options.device)

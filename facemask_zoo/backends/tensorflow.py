@@ -28,6 +28,8 @@ class TensorFlowBackend(Backend):
 
     formats = ("tensorflow", "saved_model")
 
+    thread_safe = True
+
     @classmethod
     def version(cls) -> str:
         return str(tf.__version__)

@@ -19,12 +19,15 @@ _ANY_SIZE = -1
 class TFLiteBackend(Backend):
     """Runs a ``.tflite`` file of float input and outputs.
 
-    One that was made for a single picture is fed one by one.
+    One that was made for a single picture is fed one by one. The number of threads is the
+    interpreter's own, and so is its memory: threads wait for each other.
     """
 
     formats = ("tflite",)
 
     precisions = ("fp32", "fp16")
+
+    fork_safe = True
 
     @classmethod
     def version(cls) -> str:
@@ -77,16 +80,18 @@ class TFLiteBackend(Backend):
     def _invoke(self, images: Batch) -> Outputs:
         if len(images) != self._batch_size:
             self._resize(images.shape)
-        self._interpreter.set_tensor(self._input, images)
-        self._interpreter.invoke()
+        try:
+            self._interpreter.set_tensor(self._input, images)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise WeightsError(f"The file does not run on this batch: {error}") from error
         loc, scores = (self._interpreter.get_tensor(output) for output in self._outputs)
         return loc, scores
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         try:
-            with native_stderr_silenced():
-                self._interpreter.resize_tensor_input(self._input, shape)
-                self._interpreter.allocate_tensors()
+            self._interpreter.resize_tensor_input(self._input, shape)
+            self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"The file does not take a batch of {shape[0]}: {error}") from error
         self._batch_size = shape[0]
