@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import h5py
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -57,7 +58,7 @@ def assert_outputs(outputs, model: Model, batch) -> None:
 
 @pytest.mark.parametrize(("generation", "whole"), [("tf_keras", 0), ("tf_keras", 1), ("keras", 1)])
 def test_both_generations_of_keras_load_the_pair(generation, whole, model, written, tmp_path):
-    pytest.importorskip(generation)
+    needs.package(generation)
     batch = seeded_batch(model.card.network, 2)
     architecture = None if whole else written.with_suffix(".json")
     assert_outputs(predict(generation, written, architecture, batch, tmp_path), model, batch)
@@ -150,7 +151,7 @@ def test_aizoos_architecture_loads_the_weights_made_again(
     weights, architecture, read_layers, shared, tmp_path
 ):
     """The ``.hdf5`` files that AIZOO's Keras program needs are published no more."""
-    pytest.importorskip("tf_keras")
+    needs.package("tf_keras")
     model = converters.read(shared / "aizoo" / weights)
     path = tmp_path / "again.hdf5"
     keras_h5.write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)
