@@ -86,7 +86,7 @@ def losses_of(config: TrainingConfig, crowds, folder) -> list[tuple[float, float
     data = dataclasses.replace(
         config.data, annotations=str(crowds), images=str(crowds.parent), negatives=""
     )
-    schedule = dataclasses.replace(config.schedule, steps=4, batch_size=8, warmup=2)
+    schedule = dataclasses.replace(config.schedule, steps=3, batch_size=8, warmup=4)
     config = dataclasses.replace(config, data=data, schedule=schedule)
     photographs = load_photographs(config.data, config.network.classes)
     assert len(photographs) == 40
@@ -107,9 +107,9 @@ def test_the_recorded_configuration_gives_the_recorded_losses(crowds, tmp_path):
 @pytest.mark.parametrize(
     ("part", "change"),
     [
-        ("loss", {"background_weight": 2.5}),
+        ("loss", {"background_weight": 3.0}),
         ("loss", {"box_weight": 2.1}),
-        ("schedule", {"learning_rate": 2.5e-3}),
+        ("schedule", {"learning_rate": 3e-3}),
         ("data", {"sources": {}}),
     ],
 )
@@ -198,10 +198,5 @@ def test_a_missing_device_is_refused(toys, photographs, tmp_path):
         make_trainer(photographs, tmp_path, toy_config(toys), device="cuda")
 
 
-RECORDED_ON_CROWDS = [
-    (4.28041, 0.682743),
-    (3.45871, 0.882464),
-    (3.24468, 0.716018),
-    (3.46073, 0.866127),
-]
+RECORDED_ON_CROWDS = [(4.28041, 0.682743), (3.57606, 0.895668), (3.42116, 0.79292)]
 RECORDED = [5.87576, 5.73535, 5.6969, 5.56788, 5.5435, 5.28544]
