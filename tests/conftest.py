@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 from places import PICTURES, SHARED
@@ -13,13 +14,14 @@ from facemask_zoo.backends import FRAMEWORKS
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--require-frameworks",
+        needs.OPTION,
         action="store_true",
         help="fail instead of skipping where a framework is not installed",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    needs.require_all(config.getoption(needs.OPTION))
     cache = config.rootpath / ".pytest_cache" / "facemask-zoo"
     os.environ["FACEMASK_ZOO_CACHE"] = str(cache)
     if (SHARED / "aizoo").is_dir():
@@ -54,13 +56,12 @@ def demo_picture() -> Path:
 
 
 @pytest.fixture(scope="session")
-def need(request: pytest.FixtureRequest) -> Callable[[str], str]:
+def need() -> Callable[[str], str]:
     """Skips a test whose framework is not installed, unless all are required."""
 
     def check(name: str) -> str:
-        row = FRAMEWORKS[name]
-        if not row.installed and not request.config.getoption("--require-frameworks"):
-            pytest.skip(f"{row.title} is not installed")
+        if not FRAMEWORKS[name].installed:
+            needs.missing(f"{FRAMEWORKS[name].title} is not installed")
         return name
 
     return check

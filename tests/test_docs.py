@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import http.server
-import importlib.util
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 from places import ROOT
@@ -100,11 +100,8 @@ def folder(request, tmp_path):
     return tmp_path
 
 
-def need_package(name: str, config: pytest.Config) -> None:
-    package = NEEDS.get(name, name)
-    found = importlib.util.find_spec(package)
-    if found is None and not config.getoption("--require-frameworks"):
-        pytest.skip(f"{package} is not installed")
+def need_package(name: str) -> None:
+    needs.package(NEEDS.get(name, name))
 
 
 def test_every_format_has_its_section():
@@ -125,16 +122,16 @@ RAW = [
 
 
 @pytest.mark.parametrize(("name", "folder"), [(n, n) for n in RAW], indirect=["folder"], ids=RAW)
-def test_snippets_give_the_outputs(name, folder, request):
-    need_package(name, request.config)
+def test_snippets_give_the_outputs(name, folder):
+    need_package(name)
     outputs = run(snippet(name), folder, ["loc", "scores"])
     assert_outputs(outputs["loc"], outputs["scores"], 1 if name == "ncnn" else 2)
 
 
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on Apple's systems alone")
 @pytest.mark.parametrize("folder", ["coreml"], indirect=True)
-def test_core_ml_gives_the_outputs(folder, request):
-    need_package("coreml", request.config)
+def test_core_ml_gives_the_outputs(folder):
+    need_package("coreml")
     outputs = run(snippet("coreml"), folder, ["loc", "scores"])
     assert_outputs(outputs["loc"], outputs["scores"], 2)
 
@@ -152,8 +149,8 @@ BOXES = ["onnx_nms", "tflite_nms"]
 @pytest.mark.parametrize(
     ("name", "folder"), [(n, n) for n in BOXES], indirect=["folder"], ids=BOXES
 )
-def test_snippets_give_the_best_boxes(name, folder, request):
-    need_package(name, request.config)
+def test_snippets_give_the_best_boxes(name, folder):
+    need_package(name)
     outputs = run(snippet(name), folder, ["boxes", "scores", "class_ids", "pictures"])
     golden = postprocess(
         *(values[0] for values in expected(2)), SMALL, (1, 1), conf=MODEL.card.conf, iou=IOU

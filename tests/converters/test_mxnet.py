@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -24,7 +25,7 @@ def test_two_files_are_written_and_the_epoch_belongs_to_one(model, tmp_path, ass
 
 @pytest.mark.parametrize("kind", ["float16", "float64"])
 def test_other_precisions_are_read(kind, model, written):
-    mx = pytest.importorskip("facemask_zoo.backends.mxnet").mx
+    mx = needs.framework("mxnet").mx
     arrays = {key: array.astype(kind) for key, array in mx.nd.load(str(written)).items()}
     mx.nd.save(str(written), arrays)
     read = converters.read(written)
@@ -44,7 +45,7 @@ def test_names_of_every_writer_are_known():
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mxnet_imports_the_symbol(name, tmp_path):
-    backend = pytest.importorskip("facemask_zoo.backends.mxnet")
+    backend = needs.framework("mxnet")
     mx = backend.mx
     model = seeded_model(NETWORKS[name], seed=4)
     path = tmp_path / "model.params"
@@ -68,7 +69,7 @@ def backend_options():
 
 
 def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path, assert_same):
-    mx = pytest.importorskip("facemask_zoo.backends.mxnet").mx
+    mx = needs.framework("mxnet").mx
     symbol = mx.sym.load(str(written.with_name("modèle-symbol.json")))
     assert symbol.list_outputs() == ["loc_branch_concat_output", "cls_branch_concat_output"]
     symbol.save(str(tmp_path / "again-symbol.json"))
@@ -77,7 +78,7 @@ def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path,
 
 
 def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
-    backend = pytest.importorskip("facemask_zoo.backends.mxnet")
+    backend = needs.framework("mxnet")
     block = backend.MXNetBackend(written, model.card.network, backend_options()).block
     block.save_parameters(str(tmp_path / "gluon.params"))
     (tmp_path / "gluon-symbol.json").write_bytes(
@@ -87,7 +88,7 @@ def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
 
 
 def test_the_import_leaves_numpy_as_it_was():
-    pytest.importorskip("facemask_zoo.backends.mxnet")
+    needs.framework("mxnet")
     assert ("bool" in vars(np)) == (int(np.__version__.split(".")[0]) >= 2)
 
 
@@ -145,7 +146,7 @@ def test_aizoos_file_is_the_folded_pickle(shared):
 
 @pytest.mark.shared
 def test_the_backend_takes_aizoos_file_as_it_is(shared):
-    backend = pytest.importorskip("facemask_zoo.backends.mxnet")
+    backend = needs.framework("mxnet")
     path = shared / "aizoo" / "face_mask_detection.params"
     network = converters.read(path).card.network
     loc, _ = backend.MXNetBackend(path, network, backend_options()).forward(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
@@ -12,7 +13,7 @@ from facemask_zoo.ssd import reference
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_written_computes_the_network(seed, tmp_path):
-    backend = pytest.importorskip("facemask_zoo.backends.ncnn").NcnnBackend
+    backend = needs.framework("ncnn").NcnnBackend
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     network = model.card.network
     path = tmp_path / "modèle.param"

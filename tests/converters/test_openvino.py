@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
@@ -8,7 +9,7 @@ from facemask_zoo import converters
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.ssd import reference
 
-openvino = pytest.importorskip("openvino")
+openvino = needs.module("openvino")
 
 
 @pytest.mark.parametrize("seed", range(4))

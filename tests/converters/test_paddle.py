@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
 import struct
 import subprocess
 import sys
 
+import needs
 import numpy as np
 import pytest
 from seeded import random_network, seeded_batch, seeded_model
@@ -47,8 +47,7 @@ def edit(path, change) -> None:
 
 def test_paddles_own_loaders_take_the_file(model, written, tmp_path):
     """The loaders for programs, which Paddle 3 keeps beside those of its newer form."""
-    if not importlib.util.find_spec("paddle"):
-        pytest.skip("paddle is not installed")
+    needs.package("paddle")
     batch = seeded_batch(model.card.network, 3)
     np.save(tmp_path / "batch.npy", batch)
     program = f"""
@@ -139,7 +138,7 @@ def test_the_three_merged_formats_of_aizoo_are_equal_bit_for_bit(shared):
 def test_the_backend_takes_aizoos_folder_as_it_is(shared):
     from facemask_zoo.backends import Options
 
-    backend = pytest.importorskip("facemask_zoo.backends.paddle").PaddleBackend
+    backend = needs.framework("paddle").PaddleBackend
     network = converters.read(shared / "aizoo" / "paddle").card.network
     loc, scores = backend(shared / "aizoo" / "paddle", network, Options()).forward(
         np.zeros((1, 3, 260, 260), np.float32)
@@ -152,8 +151,8 @@ def test_the_backend_takes_aizoos_folder_as_it_is(shared):
 
 def test_paddle_starts_after_tensorflow(written):
     """The two share names of symbols; loaded carelessly in this order, the process dies."""
-    if not importlib.util.find_spec("paddle") or not importlib.util.find_spec("tensorflow"):
-        pytest.skip("paddle or tensorflow is not installed")
+    needs.package("paddle")
+    needs.package("tensorflow")
     program = f"""
 import tensorflow
 from pathlib import Path

@@ -5,6 +5,7 @@ import io
 import pickle
 import zipfile
 
+import needs
 import numpy as np
 import pytest
 from seeded import random_network, seeded_model
@@ -19,7 +20,7 @@ FORMAT = "pytorch"
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch")
+    return needs.module("torch")
 
 
 @pytest.mark.parametrize("mmap", [False, True])
@@ -33,7 +34,7 @@ def test_torch_loads_the_file_as_weights_only(mmap, torch, model, written):
 
 
 def test_the_module_takes_the_file_and_gives_it_back(torch, model, written, tmp_path):
-    backend = pytest.importorskip("facemask_zoo.backends.pytorch")
+    backend = needs.framework("pytorch")
     module = backend.SSD(model.card.network)
     module.load_state_dict(torch.load(written, weights_only=True))
     torch.save(module.state_dict(), tmp_path / "own.pt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -35,7 +36,7 @@ NEEDED = {"onnx": "onnxruntime.quantization", "tflite": "tensorflow", "openvino"
 
 
 def write(framework, precision, model, path, pictures) -> None:
-    pytest.importorskip(NEEDED[framework])
+    needs.module(NEEDED[framework])
     module = FORMATS[framework].reduced
     if precision == "fp16":
         module.write_half(model, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -32,7 +33,7 @@ KINDS = [name for name, runner in RUNNERS.items() if runner.gives_faces]
 @pytest.fixture(params=KINDS)
 def kind(request):
     if RUNNERS[request.param].find() is None:
-        pytest.skip(RUNNERS[request.param].missing)
+        needs.missing(RUNNERS[request.param].missing)
     return request.param
 
 

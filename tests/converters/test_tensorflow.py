@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -17,7 +18,7 @@ NETWORKS_AND_ONE = {**NETWORKS, "one level": ONE_LEVEL}
 
 @pytest.fixture
 def tf():
-    return pytest.importorskip("facemask_zoo.backends.tensorflow").tf
+    return needs.framework("tensorflow").tf
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -25,7 +26,7 @@ def test_constants_are_aligned_for_vector_instructions(model, written):
 
 
 def test_the_named_signature_takes_any_batch(model, written):
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(written))
+    interpreter = needs.module("ai_edge_litert.interpreter").Interpreter(str(written))
     assert interpreter.get_signature_list() == {
         "serving_default": {"inputs": ["data"], "outputs": [SCORES, LOC]}
     }
@@ -39,7 +40,7 @@ def test_the_named_signature_takes_any_batch(model, written):
 
 
 def test_a_single_level_is_enough(tmp_path, assert_same):
-    backend = pytest.importorskip("facemask_zoo.backends.tflite").TFLiteBackend
+    backend = needs.framework("tflite").TFLiteBackend
     network = Network(16, ("mask",), (Stage(3, pool=False),), (Level(0, (0.1, 0.2), (1.0,), 2, 2),))
     model = seeded_model(network, seed=12)
     path = tmp_path / "one.tflite"
@@ -101,7 +102,7 @@ def test_aizoos_file_is_the_folded_pickle(shared):
 
 @pytest.mark.shared
 def test_the_backend_feeds_aizoos_file_one_by_one(shared):
-    backend = pytest.importorskip("facemask_zoo.backends.tflite").TFLiteBackend
+    backend = needs.framework("tflite").TFLiteBackend
     path = shared / "aizoo" / "face_mask_detection.tflite"
     model = converters.read(path)
     batch = seeded_batch(model.card.network, 3)

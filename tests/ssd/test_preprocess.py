@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,14 +15,14 @@ from facemask_zoo.ssd.preprocess import resize
 )
 @settings(max_examples=60, deadline=None)
 def test_resize_equals_opencv_in_every_bit(height, width, size, seed):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = needs.module("cv2")
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize(image, size, size), cv2.resize(image, (size, size)))
 
 
 @pytest.mark.parametrize("shape", [(520, 520), (260, 260), (1, 1), (260, 520)])
 def test_resize_equals_opencv_at_whole_factors(shape):
-    cv2 = pytest.importorskip("cv2")
+    cv2 = needs.module("cv2")
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
     np.testing.assert_array_equal(resize(image, 260, 260), cv2.resize(image, (260, 260)))
 
