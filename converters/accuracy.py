@@ -17,6 +17,7 @@ from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.evaluation.average_measures import AverageMeasures
 from facemask_zoo.evaluation.average_precision import ALL_SIZES
 from facemask_zoo.evaluation.runs import evaluate
+from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
 
 MAX_AP_LOSS = 0.01
@@ -124,7 +125,7 @@ def _average_precisions(
     model: Model, path: Path, framework: str, dataset: Dataset
 ) -> dict[str, float]:
     """AP50 of every label that the model knows and the pictures show."""
-    backend = find_framework(framework).backend()(path, model.card.network, Options())
+    backend = find_framework(framework).backend()(path, Signature.of(model.graph), Options())
     detector = Detector(model.card, framework, backend, nms=model.card.nms)
     measures = evaluate(detector, dataset).measures
     assert isinstance(measures, AverageMeasures)

@@ -20,8 +20,10 @@ from facemask_zoo.converters.runners import RUNNERS, Runner
 from facemask_zoo.converters.samples import Sample
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
+from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network, postprocess, reference
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import IOU, Found
 
 
@@ -229,9 +231,11 @@ def _run(
     if row.name not in (*backend.formats, *backend.own_formats):
         return None
     try:
-        outputs = backend(path, written.card.network, Options()).forward(batch)
+        signature = Signature.of(written.graph)
+        answers = backend(path, signature, Options()).forward(batch)
     except FaceMaskZooError as error:
         return Run(framework.name, backend.version(), installed=True, problem=str(error))
+    outputs = (answers[LOC_NAME], answers[SCORES_NAME])
     differences = tuple(
         _compare(sample, written, (outputs[0][i], outputs[1][i]), (expected[0][i], expected[1][i]))
         for i, sample in enumerate(samples)

@@ -5,28 +5,26 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.backends import Backend, Options, find_framework, list_frameworks
+from facemask_zoo.backends import Backend, Options
 from facemask_zoo.cards import DEFAULT_MODEL, ModelCard
 from facemask_zoo.detections import Detections
-from facemask_zoo.errors import (
-    DeviceError,
-    FaceMaskZooError,
-    FrameworkNotInstalledError,
-    InvalidArgumentError,
-    UnknownNameError,
-)
+from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
+from facemask_zoo.session import AUTO, open_session
 from facemask_zoo.ssd import postprocess, preprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import CONF, IOU
-from facemask_zoo.store import Weights, open_weights
 from facemask_zoo.video import Frame, StreamSource, frames
+
+RawOutputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Box offsets (N, A, 4) and scores (N, A, C)."""
 
 BATCH_SIZE = 8
 """Pictures that :meth:`Detector.detect_batch` hands to the framework at once."""
@@ -62,7 +60,7 @@ class Detector:
         cls,
         model: str | os.PathLike[str] = DEFAULT_MODEL,
         *,
-        framework: str = "auto",
+        framework: str = AUTO,
         device: str = "cpu",
         precision: str = "fp32",
         trust: bool = False,
@@ -105,14 +103,14 @@ class Detector:
             InvalidArgumentError: A threshold is outside 0..1.
         """
         _check_settings(CONF if conf is None else conf, iou, nms)  # before anything is fetched
-        if framework != "auto":
-            find_framework(framework)
-        weights = open_weights(model, trust=trust)
         options = Options(device=device, precision=precision, threads=threads)
-        name, backend = _start(weights, framework, options)
-        card = weights.card
+        session = open_session(model, framework=framework, options=options, trust=trust)
+        card = session.card
         threshold = card.conf if conf is None else conf
-        return cls(card, name, backend, threshold, iou, nms or card.nms, max_pixels)
+        suppression = nms or card.nms
+        return cls(
+            card, session.framework, session.backend, threshold, iou, suppression, max_pixels
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -196,9 +194,7 @@ class Detector:
         (result,) = self._detect_arrays([frame.image], [frame.source])
         return dataclasses.replace(result, frame=frame.index)
 
-    def forward(
-        self, batch: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def forward(self, batch: NDArray[np.float32]) -> RawOutputs:
         """Run the network alone.
 
         Args:
@@ -218,13 +214,17 @@ class Detector:
             )
         if batch.dtype != np.float32:
             raise InvalidArgumentError(f"batch: expected float32, but got {batch.dtype}.")
-        return self.backend.forward(batch)
+        return self._outputs(batch)
+
+    def _outputs(self, batch: NDArray[np.float32]) -> RawOutputs:
+        outputs = self.backend.forward(batch)
+        return outputs[LOC_NAME], outputs[SCORES_NAME]
 
     def _detect_arrays(
         self, pictures: list[NDArray[np.uint8]], names: list[str | None]
     ) -> list[Detections]:
         batch = np.stack([preprocess(picture, self.input_size) for picture in pictures])
-        loc, scores = self.backend.forward(batch)
+        loc, scores = self._outputs(batch)
         return [
             self._postprocess(loc[i], scores[i], (picture.shape[1], picture.shape[0]), names[i])
             for i, picture in enumerate(pictures)
@@ -247,37 +247,6 @@ class Detector:
             kind=self.nms,
         )
         return Detections(boxes, best, class_ids, self.classes, image_size, source)
-
-
-def _start(weights: Weights, framework: str, options: Options) -> tuple[str, Backend]:
-    """Load the weights on the framework asked for, or on the first that can do what is asked."""
-    names = _able(weights) if framework == "auto" else [framework]
-    problems: list[FaceMaskZooError] = []
-    for name in names:
-        try:
-            backend = find_framework(name).backend()
-            backend.check(options)
-            path = weights.native(backend.formats, options.precision)
-            return name, backend(path, weights.card.network, options)
-        except (FrameworkNotInstalledError, DeviceError) as error:
-            problems.append(error)
-    if framework != "auto":
-        raise problems[0]
-    raise _none_of(problems)
-
-
-def _none_of(problems: Sequence[FaceMaskZooError]) -> FaceMaskZooError:
-    """Why no framework runs the model: what the installed ones lack, if there are any."""
-    lacking = [problem for problem in problems if isinstance(problem, DeviceError)]
-    kind = DeviceError if lacking else FrameworkNotInstalledError
-    reasons = dict.fromkeys(map(str, lacking or problems))
-    return kind(f"No framework can run this model: {' '.join(reasons)}")
-
-
-def _able(weights: Weights) -> list[str]:
-    """Names of the frameworks that may run the weights, fastest first."""
-    rows = list_frameworks()
-    return [row.name for row in rows if not weights.trusted or weights.trusted in row.formats]
 
 
 def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

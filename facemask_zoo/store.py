@@ -34,6 +34,7 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.files import atomic_path, check_file, check_folder
+from facemask_zoo.graph.graph import Graph
 from facemask_zoo.model import Model
 from facemask_zoo.version import __version__
 
@@ -98,6 +99,19 @@ class Weights:
                 f"but got a framework for {', '.join(formats)}."
             )
         return self.path
+
+    @property
+    def graph(self) -> Graph:
+        """The network.
+
+        Raises:
+            WeightsError: Neither the card nor the file says what it is.
+        """
+        if self.content is not None:
+            return self.content.graph
+        if self.card.architecture is None:
+            raise WeightsError(f"Nothing says what the network of {self.card.name!r} is.")
+        return self.card.architecture.graph
 
     def model(self) -> Model:
         """Card and canonical tensors, free of subnormal dust.

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from facemask_zoo.cards import ModelCard, load_card
+from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Level, Network, Stage
 
@@ -49,6 +50,11 @@ def seeded_batch(network: Network, count: int, seed: int = 7) -> np.ndarray:
     rng = np.random.Generator(np.random.PCG64(seed))
     size = network.input_size
     return rng.random((count, 3, size, size)).astype(np.float32)
+
+
+def signature(network: Network) -> Signature:
+    """What a backend is told about a network."""
+    return Signature.of(network.graph)
 
 
 def random_network(rng: np.random.Generator) -> Network:

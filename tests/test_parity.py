@@ -12,6 +12,7 @@ import pytest
 from facemask_zoo import Detections, Detector
 from facemask_zoo.backends import FRAMEWORKS, Options, find_framework
 from facemask_zoo.cards import load_card
+from facemask_zoo.graph.signature import Signature
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import preprocess
 
@@ -118,7 +119,8 @@ def test_published_files_run_as_they_are(file, framework_of_file, need, shared):
     backend = find_framework(need(framework_of_file)).backend()
     network = load_card("aizoo-260").network
     batch = np.concatenate([synthetic(name) for name in SYNTHETIC])
-    loc, scores = backend(shared / "aizoo" / file, network, Options()).forward(batch)
+    loaded = backend(shared / "aizoo" / file, Signature.of(network.graph), Options())
+    loc, scores = loaded.forward(batch).values()
     for row, (first, _, sums) in enumerate(SYNTHETIC.values()):
         np.testing.assert_allclose(loc[row, 0], first, atol=1e-4)
         assert scores[row].sum(dtype=np.float64) == pytest.approx(sums[1], abs=1e-2)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from places import ROOT
-from seeded import NETWORKS, seeded_batch, seeded_model
+from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import Detector, DeviceError, converters
 from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
@@ -40,7 +40,7 @@ def start(tmp_path_factory):
         path = folder / f"{framework}{row.suffix}"
         if not path.exists():
             converters.write(seeded_model(NETWORK, 1), path, row.name)
-        return backend(path, NETWORK, options)
+        return backend(path, signature(NETWORK), options)
 
     return load
 
@@ -52,8 +52,8 @@ def test_threads_that_share_a_backend_get_the_answers_of_one(framework, start):
     with ThreadPoolExecutor(THREADS) as pool:
         together = list(pool.map(backend.forward, inputs * 3))
     for got, want in zip(together, alone * 3, strict=True):
-        for side, expected in zip(got, want, strict=True):
-            np.testing.assert_allclose(side, expected, rtol=0, atol=TOLERANCE)
+        for name, expected in want.items():
+            np.testing.assert_allclose(got[name], expected, rtol=0, atol=TOLERANCE)
 
 
 class _Overlapping(Backend):
@@ -70,8 +70,7 @@ class _Overlapping(Backend):
 
     def _run(self, batch: Batch) -> Outputs:
         self.barrier.wait(1)
-        rows = NETWORK.anchor_count
-        return np.zeros((1, rows, 4), np.float32), np.zeros((1, rows, 3), np.float32)
+        return {s.name: np.zeros((1, *s.shape), np.float32) for s in self.signature.outputs}
 
 
 class _ThreadSafe(_Overlapping):
@@ -81,9 +80,9 @@ class _ThreadSafe(_Overlapping):
 def test_a_backend_is_locked_unless_it_says_that_it_is_thread_safe():
     batches = [seeded_batch(NETWORK, 1)] * 2
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(_ThreadSafe(Path(), NETWORK, Options()).forward, batches))
+        list(pool.map(_ThreadSafe(Path(), signature(NETWORK), Options()).forward, batches))
         with pytest.raises(threading.BrokenBarrierError):
-            list(pool.map(_Overlapping(Path(), NETWORK, Options()).forward, batches))
+            list(pool.map(_Overlapping(Path(), signature(NETWORK), Options()).forward, batches))
 
 
 def test_inference_does_not_touch_standard_error(framework, start, monkeypatch):

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.errors import DeviceError, WeightsError
-from facemask_zoo.ssd import Network
+from facemask_zoo.graph.signature import Signature
 
 Batch = NDArray[np.float32]
-Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+Outputs = Mapping[str, NDArray[np.float32]]
+"""By the signature's names, each with the batch in front."""
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -55,14 +56,14 @@ class Options:
 class Backend(abc.ABC):
     """One network on one framework.
 
-    A subclass loads its native file in `_load` and runs it in `_run`. It knows neither pictures
-    nor boxes.
+    A subclass loads its native file in `_load` and runs it in `_run`. It knows neither pictures,
+    nor boxes, nor where the file came from.
 
     A backend may be shared by threads: they wait for each other unless the class is `thread_safe`.
 
     Args:
         path: File (or folder) in one of the `formats`.
-        network: Gives the input size and the names and shapes of the outputs.
+        signature: Names and shapes of the input and the outputs.
         options: Device, precision and threads.
 
     Raises:
@@ -84,10 +85,10 @@ class Backend(abc.ABC):
     fork_safe: ClassVar[bool] = False
     """Whether a child forked after use in the parent may go on, on the CPU; else it would hang."""
 
-    def __init__(self, path: Path, network: Network, options: Options) -> None:
+    def __init__(self, path: Path, signature: Signature, options: Options) -> None:
         self.check(options)
         self.path = path
-        self.network = network
+        self.signature = signature
         self.options = dataclasses.replace(options, threads=thread_count(options.threads))
         self._process = os.getpid()
         self._renew_lock()
@@ -106,41 +107,38 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _load(self, path: Path) -> None:
-        """Load the native file; `self.network` and `self.options` are set."""
+        """Load the native file; `self.signature` and `self.options` are set."""
 
     @abc.abstractmethod
     def _run(self, batch: Batch) -> Outputs:
-        """Run a valid, contiguous (N, 3, S, S) batch of N >= 1."""
+        """Run a valid, contiguous batch of N >= 1 inputs; the outputs by the signature's names."""
 
-    def forward(self, batch: Batch) -> Outputs:
+    def forward(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Run the network.
 
         Args:
-            batch: (N, 3, S, S) float32, RGB, 0..1.
+            batch: (N, ...) float32 in the shape of the signature's input; (N, 3, H, W) for
+                pictures.
 
         Returns:
-            Raw box offsets (N, A, 4) and scores (N, A, C), float32.
+            The outputs by name, in the signature's order, float32.
 
         Raises:
             DeviceError: This is a forked child, and the framework does not work in one.
-            WeightsError: The file's outputs do not have the network's shapes.
+            WeightsError: The file's outputs do not have the signature's shapes.
         """
         self._check_process()
-        rows = self.network.anchor_count
         if not len(batch):
-            return (
-                np.empty((0, rows, 4), np.float32),
-                np.empty((0, rows, len(self.network.classes)), np.float32),
-            )
+            return {
+                spec.name: np.empty((0, *spec.shape), np.float32) for spec in self.signature.outputs
+            }
         batch = np.require(batch, np.float32, ["C", "W"])
         with self._lock:
-            loc, scores = self._run(batch)
-        expected = ((len(batch), rows, 4), (len(batch), rows, len(self.network.classes)))
-        if (loc.shape, scores.shape) != expected:
-            raise WeightsError(
-                f"Expected outputs of shape {expected}, but got {(loc.shape, scores.shape)}."
-            )
-        return np.asarray(loc, np.float32), np.asarray(scores, np.float32)
+            outputs = self._run(batch)
+        return {
+            spec.name: _of_shape(spec.name, outputs[spec.name], (len(batch), *spec.shape))
+            for spec in self.signature.outputs
+        }
 
     def _renew_lock(self) -> None:
         self._lock: contextlib.AbstractContextManager[object] = (
@@ -190,6 +188,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_locks)
 
 
+def _of_shape(name: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> Batch:
+    if values.shape != shape:
+        raise WeightsError(
+            f"Output {name!r}: expected shape {shape}, but the file gives {values.shape}."
+        )
+    return np.asarray(values, np.float32)
+
+
 def pick_output(names: Iterable[str], wanted: str) -> str:
     """The one name that begins with `wanted`; frameworks add suffixes such as ``_1/concat:0``.
 
@@ -204,6 +210,21 @@ def pick_output(names: Iterable[str], wanted: str) -> str:
     return found[0]
 
 
+def pick_outputs(names: Iterable[str], signature: Signature) -> dict[str, str]:
+    """For each output of a signature, the framework's name for it.
+
+    Raises:
+        WeightsError: One is missing, or more than one could be meant.
+    """
+    names = list(names)
+    return {wanted: pick_output(names, wanted) for wanted in signature.output_names}
+
+
 def to_channels_last(batch: Batch) -> Batch:
-    """(N, 3, S, S) as contiguous (N, S, S, 3)."""
-    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
+    """Feature maps (N, C, H, W) as contiguous (N, H, W, C); anything else as it is."""
+    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if batch.ndim == 4 else batch
+
+
+def channels_last_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape (C, H, W) as (H, W, C); any other as it is."""
+    return (*shape[1:], shape[0]) if len(shape) == 3 else shape

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs, to_channels_last
+from facemask_zoo.backends.base import (
+    Backend,
+    Batch,
+    Outputs,
+    channels_last_shape,
+    to_channels_last,
+)
 from facemask_zoo.backends.keras_engines import compiled, devices, import_keras, set_threads
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters import keras as keras_archive
+from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters.keras_layers import BIAS, KERNEL, to_arrays
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Convolution, Network, build
+from facemask_zoo.ssd import Convolution, build
 from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 keras = import_keras()
@@ -44,12 +50,11 @@ def functional_model(model: Model) -> Any:
     return result
 
 
-def _model_of(path: Path, network: Network) -> Any:
+def _model_of(path: Path) -> Any:
     """The network with the weights of an archive, or with those that Keras finds in HDF5."""
     if path.suffix not in _HDF5_SUFFIXES:
-        stored = keras_archive.read(path)
-        card = dataclasses.replace(stored.card, architecture=network)
-        return functional_model(Model(card, stored.tensors))
+        return functional_model(keras_archive.read(path))
+    network = keras_h5.read(path).card.network
     shapes = network.tensor_shapes.items()
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes}
     model = functional_model(Model(ModelCard(path.stem, "", network), zeros))
@@ -87,13 +92,13 @@ class KerasBackend(Backend):
         index = self.options.device_index
         self._device = "cpu:0" if index is None else f"gpu:{index}"
         with keras.device(self._device):
-            self.model = _model_of(path, self.network)
-            self._forward = compiled(self.engine, self.model, self.network.input_size)
+            self.model = _model_of(path)
+            shape = channels_last_shape(self.signature.input.shape)
+            self._forward = compiled(self.engine, self.model, shape)
 
     def _run(self, batch: Batch) -> Outputs:
         with keras.device(self._device):
-            outputs = self._forward(to_channels_last(batch))
-        return outputs[LOC_NAME], outputs[SCORES_NAME]
+            return self._forward(to_channels_last(batch))
 
 
 class _KerasBuilder:

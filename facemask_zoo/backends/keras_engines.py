@@ -64,14 +64,16 @@ def set_threads(engine: str, holder: object, threads: int) -> None:
         )
 
 
-def compiled(engine: str, model: Any, size: int) -> Callable[[Batch], Mapping[str, Batch]]:
-    """`model` as a function of a batch (N, size, size, 3), compiled where the engine can."""
+def compiled(
+    engine: str, model: Any, shape: tuple[int, ...]
+) -> Callable[[Batch], Mapping[str, Batch]]:
+    """`model` as a function of a batch (N, *shape), compiled where the engine can."""
     if engine != "tensorflow":
         predict: Callable[[Batch], Mapping[str, Batch]] = model.predict_on_batch
         return predict
     # Keras's own function is traced anew for every batch size, and TensorFlow warns of that.
     tf = importlib.import_module("tensorflow")
-    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
+    signature = [tf.TensorSpec((None, *shape), tf.float32)]
     function = tf.function(model, signature, autograph=False)
     return lambda batch: {name: y.numpy() for name, y in function(tf.constant(batch)).items()}
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs
 from facemask_zoo.backends.threads import ProcessThreads
+from facemask_zoo.converters import mxnet as mxnet_format
 from facemask_zoo.converters.mxnet import canonical_name
 from facemask_zoo.errors import DeviceError, FrameworkNotInstalledError, WeightsError
 from facemask_zoo.ssd import Convolution, Network, build
@@ -191,7 +192,7 @@ class MXNetBackend(Backend):
         _THREADS.hold(self, self.options.threads)
         index = self.options.device_index
         self._context = mx.cpu() if index is None else mx.gpu(index)
-        self.block = SSD(self.network)
+        self.block = SSD(mxnet_format.read(path).card.network)
         try:
             arrays = mx.nd.load(str(path))
         except (mx.base.MXNetError, ValueError) as error:
@@ -203,5 +204,6 @@ class MXNetBackend(Backend):
         self.block.hybridize(static_alloc=True)
 
     def _run(self, batch: Batch) -> Outputs:
-        loc, scores = self.block(mx.nd.array(batch, ctx=self._context))
-        return loc.asnumpy(), scores.asnumpy()
+        results = self.block(mx.nd.array(batch, ctx=self._context))
+        answers = (result.asnumpy() for result in results)
+        return dict(zip(self.signature.output_names, answers, strict=True))

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from facemask_zoo.backends.base import Backend, Batch, Outputs
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.quiet import native_stderr_silenced
-from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 
 class NcnnBackend(Backend):
@@ -42,15 +41,17 @@ class NcnnBackend(Backend):
         if graph or weights:
             raise WeightsError(f"ncnn does not accept {path} and the .bin beside it.")
         names = self._net.output_names()
-        if not {LOC_NAME, SCORES_NAME} <= set(names):
-            raise WeightsError(f"Expected outputs {LOC_NAME!r}, {SCORES_NAME!r}, but got {names}.")
+        if not set(self.signature.output_names) <= set(names):
+            raise WeightsError(f"Expected outputs {self.signature.output_names}, but got {names}.")
 
     def _run(self, batch: Batch) -> Outputs:
-        locs, scores = zip(*(self._run_one(image) for image in batch), strict=True)
-        return np.stack(locs), np.stack(scores)
+        answers = [self._run_one(each) for each in batch]
+        return {
+            name: np.stack([answer[name] for answer in answers])
+            for name in self.signature.output_names
+        }
 
-    def _run_one(self, image: NDArray[np.float32]) -> Outputs:
+    def _run_one(self, values: NDArray[np.float32]) -> Outputs:
         extractor = self._net.create_extractor()
-        extractor.input(INPUT_NAME, ncnn.Mat(image))
-        loc, scores = (extractor.extract(name)[1] for name in (LOC_NAME, SCORES_NAME))
-        return np.array(loc), np.array(scores)
+        extractor.input(self.signature.input.name, ncnn.Mat(values))
+        return {name: np.array(extractor.extract(name)[1]) for name in self.signature.output_names}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import onnxruntime
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_outputs
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _LOG_ERRORS = 3
@@ -53,9 +52,9 @@ class OnnxBackend(Backend):
         if self._session.get_providers()[0] != provider:
             raise WeightsError(f"onnxruntime could not start {provider} for {path}.")
         names = [output.name for output in self._session.get_outputs()]
-        self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
+        self._outputs = pick_outputs(names, self.signature)
         self._input = self._session.get_inputs()[0].name
 
     def _run(self, batch: Batch) -> Outputs:
-        loc, scores = self._session.run(self._outputs, {self._input: batch})
-        return loc, scores
+        results = self._session.run(list(self._outputs.values()), {self._input: batch})
+        return dict(zip(self._outputs, results, strict=True))

@@ -9,10 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_outputs
 from facemask_zoo.backends.threads import ProcessThreads
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class OpenCVBackend(Backend):
             names = self._net.getUnconnectedOutLayersNames()
         except (cv2.error, OSError) as error:
             raise WeightsError(f"OpenCV does not accept {path}: {error}") from error
-        self._outputs = [pick_output(names, name) for name in (LOC_NAME, SCORES_NAME)]
+        self._outputs = pick_outputs(names, self.signature)
         _THREADS.hold(self, self.options.threads)
         if self.options.device_index is not None:
             self._net.setPreferableBackend(cv2.dnn.DNN_BACKEND_CUDA)
@@ -58,9 +57,9 @@ class OpenCVBackend(Backend):
     def _run(self, batch: Batch) -> Outputs:
         if self.options.device_index is not None:
             cv2.cuda.setDevice(self.options.device_index)
-        self._net.setInput(batch, INPUT_NAME)
-        loc, scores = self._net.forward(self._outputs)
-        return loc, scores
+        self._net.setInput(batch, self.signature.input.name)
+        results = self._net.forward(list(self._outputs.values()))
+        return dict(zip(self._outputs, results, strict=True))
 
 
 def _read_net(path: Path) -> Any:

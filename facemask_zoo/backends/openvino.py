@@ -11,7 +11,6 @@ import openvino
 from facemask_zoo.backends.base import Backend, Batch, Outputs
 from facemask_zoo.converters.formats.openvino import core
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd.network import INPUT_NAME, LOC_NAME, SCORES_NAME
 
 
 class OpenVINOBackend(Backend):
@@ -41,7 +40,9 @@ class OpenVINOBackend(Backend):
             settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
             self._compiled = core().compile_model(path, "CPU", settings)
-            self._outputs = [self._compiled.output(name) for name in (LOC_NAME, SCORES_NAME)]
+            self._outputs = {
+                name: self._compiled.output(name) for name in self.signature.output_names
+            }
         except RuntimeError as error:
             raise WeightsError(f"OpenVINO does not accept {path}: {error}") from error
         self._requests = threading.local()
@@ -50,6 +51,5 @@ class OpenVINOBackend(Backend):
         if not hasattr(self._requests, "mine"):
             self._requests.mine = self._compiled.create_infer_request()
         # Copies: the request's own tensors change with its next run.
-        results = self._requests.mine.infer({INPUT_NAME: batch}, share_outputs=False)
-        loc, scores = (results[output] for output in self._outputs)
-        return loc, scores
+        results = self._requests.mine.infer({self.signature.input.name: batch}, share_outputs=False)
+        return {name: results[output] for name, output in self._outputs.items()}

@@ -12,7 +12,6 @@ from pathlib import Path
 from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
 from facemask_zoo.converters.paddle import pair_of
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 
 @contextlib.contextmanager
@@ -38,8 +37,8 @@ with warnings.catch_warnings(), _own_symbols_first() if _clash else contextlib.n
 
 _GPU_MEGABYTES = 256
 
-# What Paddle 1 called the outputs of any program; AIZOO's has them in this order.
-_OLD_NAMES = {LOC_NAME: "save_infer_model/scale_0", SCORES_NAME: "save_infer_model/scale_1"}
+# What Paddle 1 called the outputs of any program, before their number.
+_OLD_NAME = "save_infer_model/scale_"
 
 
 class PaddleBackend(Backend):
@@ -66,9 +65,11 @@ class PaddleBackend(Backend):
         except Exception as error:  # Paddle raises its C++ errors as many of Python's types
             raise WeightsError(f"Paddle does not accept {path}: {error}") from error
         names = self._predictor.get_output_names()
-        old = any(name.startswith(_OLD_NAMES[LOC_NAME]) for name in names)
-        wanted = [_OLD_NAMES[name] if old else name for name in (LOC_NAME, SCORES_NAME)]
-        self._outputs = [pick_output(names, name) for name in wanted]
+        old = any(name.startswith(_OLD_NAME) for name in names)
+        self._outputs = {
+            name: pick_output(names, f"{_OLD_NAME}{index}" if old else name)
+            for index, name in enumerate(self.signature.output_names)
+        }
 
     def _configuration(self, path: Path) -> paddle.inference.Config:
         program, parameters = pair_of(path)
@@ -88,7 +89,7 @@ class PaddleBackend(Backend):
         image.reshape(batch.shape)
         image.copy_from_cpu(batch)
         self._predictor.run()
-        loc, scores = (
-            self._predictor.get_output_handle(name).copy_to_cpu() for name in self._outputs
-        )
-        return loc, scores
+        return {
+            name: self._predictor.get_output_handle(output).copy_to_cpu()
+            for name, output in self._outputs.items()
+        }

@@ -6,11 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output, to_channels_last
+from facemask_zoo.backends.base import (
+    Backend,
+    Batch,
+    Outputs,
+    channels_last_shape,
+    pick_outputs,
+    to_channels_last,
+)
 from facemask_zoo.converters.tensorflow import parse_graph
 from facemask_zoo.errors import DeviceError, WeightsError
+from facemask_zoo.graph.signature import Signature
 from facemask_zoo.quiet import import_tensorflow
-from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 tf = import_tensorflow()
 
@@ -46,7 +53,7 @@ class TensorFlowBackend(Backend):
         load = _load_saved_model if path.is_dir() else _load_frozen
         try:
             with tf.device(self._device):
-                self._function = load(path, self.network.input_size)
+                self._function = load(path, self.signature)
         except WeightsError:
             raise
         except Exception as error:  # TensorFlow raises many unrelated types on a file it refuses
@@ -55,10 +62,11 @@ class TensorFlowBackend(Backend):
     def _run(self, batch: Batch) -> Outputs:
         with tf.device(self._device):
             try:
-                loc, scores = self._function(tf.constant(to_channels_last(batch)))
+                results = self._function(tf.constant(to_channels_last(batch)))
             except tf.errors.InvalidArgumentError as error:
                 raise WeightsError(f"The graph does not take this input: {error}") from error
-        return loc.numpy(), scores.numpy()
+        answers = (result.numpy() for result in results)
+        return dict(zip(self.signature.output_names, answers, strict=True))
 
 
 def set_tensorflow_threads(threads: int) -> None:
@@ -78,7 +86,7 @@ def set_tensorflow_threads(threads: int) -> None:
         ) from error
 
 
-def _load_frozen(path: Path, size: int) -> Callable[[Any], Any]:
+def _load_frozen(path: Path, signature: Signature) -> Callable[[Any], Any]:
     data = path.read_bytes()
     parse_graph(data)  # refuses what could touch files
     definition = tf.compat.v1.GraphDef.FromString(data)
@@ -86,32 +94,31 @@ def _load_frozen(path: Path, size: int) -> Callable[[Any], Any]:
     if len(images) != 1:
         raise WeightsError(f"{path}: expected one placeholder, but got {images}.")
     ends = [node.name for node in definition.node if node.op in _LAST_OPERATIONS]
-    outputs = [f"{pick_output(ends, name)}:0" for name in (LOC_NAME, SCORES_NAME)]
+    outputs = [f"{name}:0" for name in pick_outputs(ends, signature).values()]
 
     def run(pictures: Any) -> Any:
         return tf.graph_util.import_graph_def(
             definition, {f"{images[0]}:0": pictures}, return_elements=outputs, name=""
         )
 
-    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]
-    compiled = tf.function(run, signature, autograph=False)
+    shape = (None, *channels_last_shape(signature.input.shape))
+    compiled = tf.function(run, [tf.TensorSpec(shape, tf.float32)], autograph=False)
     function: Callable[[Any], Any] = compiled.get_concrete_function()
     return function
 
 
-def _load_saved_model(path: Path, size: int) -> Callable[[Any], Any]:
+def _load_saved_model(path: Path, signature: Signature) -> Callable[[Any], Any]:
     loaded = tf.saved_model.load(str(path))
     function = loaded.signatures[_SIGNATURE]
-    names = [pick_output(function.structured_outputs, name) for name in (LOC_NAME, SCORES_NAME)]
+    names = list(pick_outputs(function.structured_outputs, signature).values())
+    expected = [None, *channels_last_shape(signature.input.shape)]
     images = function.structured_input_signature[1]
-    if [spec.shape.as_list() for spec in images.values()] != [[None, size, size, 3]]:
-        raise WeightsError(
-            f"{path}: expected one input of shape (None, {size}, {size}, 3), but got {images}."
-        )
+    if [spec.shape.as_list() for spec in images.values()] != [expected]:
+        raise WeightsError(f"{path}: expected one input of shape {expected}, but got {images}.")
     (image,) = images
 
-    def run(pictures: Any) -> tuple[Any, Any]:
+    def run(pictures: Any) -> list[Any]:
         results = function(**{image: pictures})
-        return results[names[0]], results[names[1]]
+        return [results[name] for name in names]
 
     return run

@@ -8,10 +8,16 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output, to_channels_last
+from facemask_zoo.backends.base import (
+    Backend,
+    Batch,
+    Outputs,
+    channels_last_shape,
+    pick_outputs,
+    to_channels_last,
+)
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.quiet import native_stderr_silenced
-from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 _ANY_SIZE = -1
 
@@ -45,19 +51,20 @@ class TFLiteBackend(Backend):
         self._find_ends(path)
 
     def _find_ends(self, path: Path) -> None:
-        size = self.network.input_size
+        shape = channels_last_shape(self.signature.input.shape)
         inputs = self._interpreter.get_input_details()
         found = [(part["dtype"].__name__, tuple(part["shape"][1:])) for part in inputs]
-        if found != [("float32", (size, size, 3))]:
+        if found != [("float32", shape)]:
             raise WeightsError(
-                f"{path}: expected one float32 input of shape (N, {size}, {size}, 3), "
+                f"{path}: expected one float32 input of shape (N, *{shape}), "
                 f"but got {[(part['dtype'].__name__, tuple(part['shape'])) for part in inputs]}."
             )
         self._input = inputs[0]["index"]
         self._batch_size = int(inputs[0]["shape"][0])
         self._resizable = int(inputs[0]["shape_signature"][0]) == _ANY_SIZE
         outputs = self._named_outputs()
-        self._outputs = [outputs[pick_output(outputs, name)] for name in (LOC_NAME, SCORES_NAME)]
+        picked = pick_outputs(outputs, self.signature)
+        self._outputs = {name: outputs[output] for name, output in picked.items()}
 
     def _named_outputs(self) -> dict[str, int]:
         """Names in the signature or, in files older than those, of the tensors themselves."""
@@ -74,8 +81,7 @@ class TFLiteBackend(Backend):
         parts = [
             self._invoke(images[start : start + step]) for start in range(0, len(images), step)
         ]
-        loc, scores = (np.concatenate(side) for side in zip(*parts, strict=True))
-        return loc, scores
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
 
     def _invoke(self, images: Batch) -> Outputs:
         if len(images) != self._batch_size:
@@ -85,8 +91,9 @@ class TFLiteBackend(Backend):
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise WeightsError(f"The file does not run on this batch: {error}") from error
-        loc, scores = (self._interpreter.get_tensor(output) for output in self._outputs)
-        return loc, scores
+        return {
+            name: self._interpreter.get_tensor(output) for name, output in self._outputs.items()
+        }
 
     def _resize(self, shape: tuple[int, ...]) -> None:
         try:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from facemask_zoo.backends.pytorch import SSD
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT, Tensors
-from facemask_zoo.ssd import Convolution, Network
+from facemask_zoo.ssd import Convolution, Network, build
 
 _PRIOR_SCORE = 0.01
 _HEAD_STD = 0.01
@@ -70,6 +70,53 @@ class NormalisedConvolution(nn.Module):
         norm.weight.copy_(old_scale * (variance + norm.eps).sqrt())
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
+
+
+class SSD(nn.Module):
+    """The detector; its `state_dict` has the names of the canonical tensors.
+
+    Args:
+        network: What to build. Weights start as PyTorch initialises them.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        for layer in network.convolutions:
+            convolution = nn.Conv2d(layer.inputs, layer.outputs, 3, padding=layer.padding)
+            self.add_module(layer.name, convolution)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run the network.
+
+        Args:
+            images: (N, 3, S, S) RGB, 0..1.
+
+        Returns:
+            Raw box offsets (N, A, 4) and scores (N, A, C).
+        """
+        return build(self.network, images, self)
+
+    def pool(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """2x2 max pool, rounding up."""
+        return functional.max_pool2d(x, 2, ceil_mode=True)
+
+    def convolve(self, x: torch.Tensor, layer: Convolution) -> torch.Tensor:
+        """The module of that name, and ReLU."""
+        y: torch.Tensor = self.get_submodule(layer.name)(x)
+        return functional.relu(y) if layer.relu else y
+
+    def flatten(self, x: torch.Tensor, columns: int, name: str) -> torch.Tensor:
+        """Rows ordered by y, x, anchor."""
+        return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)
+
+    def sigmoid(self, x: torch.Tensor, name: str) -> torch.Tensor:
+        """Logistic function."""
+        return torch.sigmoid(x)
+
+    def concatenate(self, parts: Sequence[torch.Tensor], name: str) -> torch.Tensor:
+        """Join along the anchors."""
+        return torch.cat(list(parts), dim=1)
 
 
 class TrainableSSD(SSD):

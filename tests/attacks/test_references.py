@@ -13,7 +13,7 @@ import onnx
 import pytest
 from attacks.samples import make_sample, narrow_model
 from onnx import TensorProto, helper
-from seeded import seeded_batch
+from seeded import seeded_batch, signature
 
 from facemask_zoo import FaceMaskZooError, WeightsError, converters
 from facemask_zoo.backends import FRAMEWORKS
@@ -82,7 +82,7 @@ def test_onnxruntime_reads_nothing_outside_a_file_of_a_user(location, tmp_path):
     with_foreign_output(sample.path, location)
     card = narrow_model().card
     with pytest.raises(WeightsError):
-        FRAMEWORKS["onnx"].backend()(sample.path, card.network, Options())
+        FRAMEWORKS["onnx"].backend()(sample.path, signature(card.network), Options())
 
 
 def test_the_detector_gives_a_framework_only_what_the_zoo_wrote(location, tmp_path):

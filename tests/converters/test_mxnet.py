@@ -6,7 +6,7 @@ import struct
 import needs
 import numpy as np
 import pytest
-from seeded import NETWORKS, seeded_batch, seeded_model
+from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters.mxnet import canonical_name
@@ -53,11 +53,11 @@ def test_mxnet_imports_the_symbol(name, tmp_path):
     block = mx.gluon.SymbolBlock.imports(
         str(tmp_path / "model-symbol.json"), ["data"], str(path), ctx=mx.cpu()
     )
-    reference = backend.MXNetBackend(path, NETWORKS[name], backend_options())
+    reference = backend.MXNetBackend(path, signature(NETWORKS[name]), backend_options())
     for count in (1, 3):
         batch = seeded_batch(NETWORKS[name], count)
         for output, expected in zip(
-            block(mx.nd.array(batch)), reference.forward(batch), strict=True
+            block(mx.nd.array(batch)), reference.forward(batch).values(), strict=True
         ):
             np.testing.assert_allclose(output.asnumpy(), expected, rtol=0, atol=1e-6)
 

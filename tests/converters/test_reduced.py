@@ -8,7 +8,7 @@ import html
 import needs
 import numpy as np
 import pytest
-from seeded import NETWORKS, seeded_batch, seeded_model
+from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import InvalidArgumentError, WeightsError, converters
 from facemask_zoo.backends import Options, find_framework
@@ -55,10 +55,10 @@ def written(request, model, batch, tmp_path_factory):
 def test_the_framework_runs_it_at_any_batch_size(written, model, batch):
     framework, precision, path = written
     network = model.card.network
-    backend = find_framework(framework).backend()(path, network, Options())
+    backend = find_framework(framework).backend()(path, signature(network), Options())
     expected = reference.forward(network, model.tensors, batch)
     for count in (1, 3):
-        loc, scores = backend.forward(batch[:count])
+        loc, scores = backend.forward(batch[:count]).values()
         tolerance = TOLERANCE[precision]
         np.testing.assert_allclose(scores, expected[1][:count], rtol=0, atol=tolerance)
         error = np.abs(loc - expected[0][:count]).max() / np.abs(expected[0]).max()
