@@ -1,4 +1,4 @@
-"""The files of a model that ships: one in the native format of every framework.
+"""The files of a model: those that ship, and on demand one in every framework's own format.
 
 Usage: python -m facemask_zoo.converters.shipping zoo-260
 """
@@ -10,18 +10,22 @@ import dataclasses
 import logging
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facemask_zoo import converters
 from facemask_zoo.backends import list_frameworks
 from facemask_zoo.cards import File, ModelCard
-from facemask_zoo.files import atomic_path, sha256_of
+from facemask_zoo.files import atomic_path, check_target, sha256_of
 from facemask_zoo.model import Model
 
 log = logging.getLogger(__name__)
 
 CANONICAL = "safetensors"
+SHIPPED = (CANONICAL, "onnx")
+"""What the repository and the wheel hold; everything else is written from the first of them."""
+
+SUMS = "SHA256SUMS"
 
 
 def main() -> int:
@@ -37,7 +41,7 @@ def main() -> int:
 
 
 def build(name: str, folder: Path) -> ModelCard:
-    """Write every native file of a model from its canonical one, and record them in its card.
+    """Write the files that ship of a model from its canonical one, and record them in its card.
 
     Args:
         name: Name of the model; ``<folder>/<name>.json`` is its card and
@@ -55,7 +59,7 @@ def build(name: str, folder: Path) -> ModelCard:
     tensors = converters.read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
     model = Model(card, tensors).without_subnormals()
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
-        files = {row: _write(model, row, Path(temporary, name)) for row in native_formats()}
+        files = {row: _write(model, row, Path(temporary, name)) for row in SHIPPED}
         for file in _all_files(files):
             with atomic_path(folder / file.name, overwrite=True) as path:
                 Path(temporary, file.name).rename(path)
@@ -69,13 +73,47 @@ def build(name: str, folder: Path) -> ModelCard:
     return new
 
 
+def export(
+    model: Model, folder: Path, formats: Sequence[str] = (), *, overwrite: bool = False
+) -> list[Path]:
+    """Write a model in the formats of many frameworks, each in a folder of its own.
+
+    Args:
+        model: What to write.
+        folder: Where ``<format>/<name><suffix>`` goes, with a list of digests, ``SHA256SUMS``.
+        formats: Names of ``FORMATS``; those of every installed framework unless given.
+        overwrite: Replace files that exist.
+
+    Returns:
+        The file (or folder) that names the model, of each format.
+
+    Raises:
+        OutputError: A file exists and is not to be replaced.
+        FaceMaskZooError: A format cannot carry the model, or a package that it needs is missing.
+    """
+    sums = folder / SUMS
+    check_target(sums, overwrite=overwrite)
+    mains, lines = [], []
+    for name in formats or native_formats():
+        row = converters.find_format(name)
+        main_file = folder / name / f"{model.card.name}{row.suffix}"
+        converters.write(model, main_file, name, overwrite=overwrite)
+        mains.append(main_file)
+        parts = sorted(part for part in main_file.parent.rglob("*") if part.is_file())
+        lines += [f"{sha256_of(part)}  {part.relative_to(folder).as_posix()}" for part in parts]
+    with atomic_path(sums, overwrite=overwrite) as path:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return mains
+
+
 def _all_files(files: Mapping[str, tuple[File, ...]]) -> list[File]:
     return [file for parts in files.values() for file in parts]
 
 
 def native_formats() -> list[str]:
-    """The preferred format of every framework, the canonical one first."""
-    formats = [framework.backend().formats[0] for framework in list_frameworks()]
+    """The preferred format of every installed framework, the canonical one first."""
+    installed = [framework for framework in list_frameworks() if framework.installed]
+    formats = [framework.backend().formats[0] for framework in installed]
     return list(dict.fromkeys([CANONICAL, *formats]))
 
 

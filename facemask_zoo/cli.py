@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
 from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
+from facemask_zoo.converters import shipping
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
@@ -258,6 +259,31 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
             action.add_argument("models", nargs="*", help="names (default: all)", metavar="MODEL")
             action.add_argument("--all", action="store_true", help="every model (the default)")
         action.set_defaults(run=run)
+    _add_export(subparsers.add_parser("export", help="write models in every framework's format"))
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where to write, by model")
+    parser.add_argument("models", nargs="*", help="names or weights files (default: all)")
+    parser.add_argument("--all", action="store_true", help="every model (the default)")
+    parser.add_argument(
+        "--format",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a format, such as onnx; may be repeated (those of every installed framework)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.set_defaults(run=_weights_export)
+
+
+def _weights_export(args: argparse.Namespace) -> int:
+    for name in _chosen(args):
+        model = open_weights(name).model()
+        folder = args.folder / model.card.name
+        for path in shipping.export(model, folder, args.format, overwrite=args.overwrite):
+            sys.stdout.write(f"{path}\n")
+    return 0
 
 
 def _weights_list(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import WeightsError
@@ -32,6 +33,10 @@ class Model:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", self.program.tensors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what it is made of."""
+        return type(self), (self.card, dict(self.tensors), self.own_graph)
 
     @property
     def graph(self) -> Graph:

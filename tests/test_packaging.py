@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from facemask_zoo.backends import FRAMEWORKS
 PACKAGES = ("facemask_zoo", "converters", "weights", "benchmarks")
 BUILD_FILES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE")
 LINKED = PACKAGES[1:]
-HAS_SETUPTOOLS = importlib.util.find_spec("setuptools") is not None
+HAS_SETUPTOOLS = any(d.metadata["Name"] == "setuptools" for d in metadata.distributions())
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 LIST_MODELS = "import facemask_zoo; print(*facemask_zoo.list_models())"
 """Isolated from the environment, with the folders of the arguments as its site-packages."""

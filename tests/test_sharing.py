@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from first_use import answers_of
 from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
-from facemask_zoo import Detector, DeviceError, converters
+from facemask_zoo import DeviceError, converters
 from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
 from facemask_zoo.backends.base import Batch, Outputs
 from facemask_zoo.backends.threads import MAX_THREADS, ProcessThreads, thread_count
@@ -96,17 +97,6 @@ def test_inference_does_not_touch_standard_error(framework, start, monkeypatch):
     assert not touched
 
 
-def _answers(names: list[str], barrier: threading.Barrier) -> dict[str, Outputs]:
-    """In a process of its own: what zoo-260 answers on each framework, all starting at once."""
-    results = {}
-    for name in names:
-        barrier.wait(120)
-        detector = Detector.load("zoo-260", framework=name)
-        batch = seeded_batch(detector.card.network, 1)
-        results[name] = detector.forward(batch)
-    return results
-
-
 def test_processes_that_start_at_once_share_an_empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "cache"))
     names = [name for name, row in FRAMEWORKS.items() if row.installed]
@@ -114,7 +104,7 @@ def test_processes_that_start_at_once_share_an_empty_cache(tmp_path, monkeypatch
     with spawn.Manager() as manager:
         barrier = manager.Barrier(PROCESSES)
         with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
-            tasks = [pool.submit(_answers, names, barrier) for _ in range(PROCESSES)]
+            tasks = [pool.submit(answers_of, names, barrier) for _ in range(PROCESSES)]
             first, *others = [task.result(timeout=300) for task in tasks]
     assert set(first) == set(names)
     for other in others:
@@ -234,6 +224,8 @@ def test_two_backends_that_ask_for_different_threads(name, start, need):
     with pytest.raises(DeviceError, match="for the whole process"):
         start(name, Options(threads=2))
     same, any_number = start(name, Options(threads=1)), start(name)
-    np.testing.assert_allclose(same.forward(batch)[0], first.forward(batch)[0], atol=1e-6)
+    wanted, _ = first.forward(batch).values()
+    loc, _ = same.forward(batch).values()
+    np.testing.assert_allclose(loc, wanted, atol=1e-6)
     del first, same, any_number
     start(name, Options(threads=2)).forward(batch)

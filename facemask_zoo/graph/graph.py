@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.operations import Operation, Shape
@@ -111,6 +111,10 @@ class Graph:
     def output_shapes(self) -> dict[str, Shape]:
         """Shape of every output by name, without the batch."""
         return {name: self.shapes[name] for name in self.outputs}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What defines it; views that were computed from that are computed again."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def input_shapes(self, operation: Operation) -> tuple[Shape, ...]:
         """Shapes of what an operation sees."""

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,10 @@ class Program:
         # In the graph's order, so that writers give the same bytes wherever tensors came from.
         ordered = {name: read_only(self.tensors[name]) for name in shapes}
         object.__setattr__(self, "tensors", MappingProxyType(ordered))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what it is made of: read-only views are neither."""
+        return type(self), (self.graph, dict(self.tensors), self.card)
 
     @property
     def digest(self) -> str:

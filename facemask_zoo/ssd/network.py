@@ -375,6 +375,9 @@ def _check_network(network: Network) -> None:
         raise InvalidArgumentError("The first stage must not pool: it sees the picture.")
     for level in network.levels:
         _check_level(level, len(network.stages))
+    last = max(level.stage for level in network.levels)
+    if last < len(network.stages) - 1:
+        raise InvalidArgumentError(f"No level sees the stages after stage {last}.")
     _check_numbers("variances", network.variances)
     if len(network.variances) != BOX_COORDINATES:
         raise InvalidArgumentError(f"variances: expected 4, but got {len(network.variances)}.")

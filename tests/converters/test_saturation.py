@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import needs
 import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -44,7 +45,7 @@ def test_a_file_without_integers_is_not_taken_for_a_right_one():
 
 
 def test_onnx_weights_of_eight_bits_are_refused(model, pictures, tmp_path, monkeypatch):
-    quantization = pytest.importorskip("onnxruntime.quantization")
+    quantization = needs.module("onnxruntime.quantization")
     reduced = FORMATS["onnx"].reduced
     target = tmp_path / "model.onnx"
     reduced.write_int8(model, target, pictures)
@@ -63,7 +64,7 @@ def test_onnx_weights_of_eight_bits_are_refused(model, pictures, tmp_path, monke
 
 
 def test_onnx_computes_in_integers_what_the_file_says(model, pictures, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = needs.module("onnxruntime")
     path = tmp_path / "model.onnx"
     FORMATS["onnx"].reduced.write_int8(model, path, pictures)
     levels = onnxruntime.GraphOptimizationLevel
@@ -79,7 +80,7 @@ def test_onnx_computes_in_integers_what_the_file_says(model, pictures, tmp_path)
 
 @pytest.mark.parametrize("fix", ["DISABLE", "FIRST_LAYER"])
 def test_openvino_weights_of_eight_bits_are_refused(fix, model, pictures, tmp_path, monkeypatch):
-    nncf = pytest.importorskip("nncf")
+    nncf = needs.module("nncf")
     settings = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix[fix])
     quantize = nncf.quantize
     monkeypatch.setattr(
@@ -91,7 +92,7 @@ def test_openvino_weights_of_eight_bits_are_refused(fix, model, pictures, tmp_pa
 
 
 def test_openvino_weights_of_seven_bits_pass(model, pictures, tmp_path):
-    pytest.importorskip("nncf")
+    needs.package("nncf")
     reduced = FORMATS["openvino"].reduced
     reduced.write_int8(model, tmp_path / "model.xml", pictures)
     reduced.check_int8(tmp_path / "model.xml")
@@ -100,7 +101,7 @@ def test_openvino_weights_of_seven_bits_pass(model, pictures, tmp_path):
 
 @pytest.fixture(scope="module")
 def tflite_file(model, pictures, tmp_path_factory) -> bytes:
-    pytest.importorskip("tensorflow")
+    needs.package("tensorflow")
     path: Path = tmp_path_factory.mktemp("tflite") / "model.tflite"
     FORMATS["tflite"].reduced.write_int8(model, path, pictures)
     return path.read_bytes()
@@ -148,7 +149,7 @@ def test_unsigned_tflite_files_are_refused(tflite_file):
 @pytest.mark.parametrize("name", ["onnx", "openvino", "tflite"])
 def test_single_precision_is_not_taken_for_integers(name, model, tmp_path):
     row = FORMATS[name]
-    pytest.importorskip({"onnx": "onnxruntime", "tflite": "ai_edge_litert"}.get(name, name))
+    needs.package({"onnx": "onnxruntime", "tflite": "ai_edge_litert"}.get(name, name))
     path = tmp_path / f"model{row.suffix}"
     row.reduced.write_half(model, path)
     with pytest.raises(WeightsError, match="found none"):

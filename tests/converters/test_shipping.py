@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from seeded import SMALL, seeded_model
+from seeded import SMALL, seeded_batch, seeded_model
 
-from facemask_zoo import Detector, cards, converters, list_frameworks, store
+from facemask_zoo import OutputError, cards, converters, list_frameworks, store
+from facemask_zoo.backends import Options
 from facemask_zoo.converters import shipping
+from facemask_zoo.files import sha256_of
+from facemask_zoo.graph.signature import Signature
 
 SHIPPED = [name for name in cards.list_models() if cards.load_card(name).files]
 # Keras stores the time of writing, OpenVINO names from a counter of its own.
@@ -28,16 +31,31 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_every_framework_finds_its_file_without_converting(folder, monkeypatch, need):
+def test_what_ships_is_canonical_and_onnx(folder):
+    card = shipping.build("seeded", folder)
+    assert tuple(card.files) == shipping.SHIPPED
+    assert cards.ModelCard.from_json((folder / "seeded.json").read_bytes()) == card
+
+
+def test_every_framework_loads_what_is_exported(folder, tmp_path, need):
     for row in list_frameworks():
         need(row.name)
-    card = shipping.build("seeded", folder)
-    assert cards.ModelCard.from_json((folder / "seeded.json").read_bytes()) == card
-    monkeypatch.setattr(cards, "_cards", lambda: {"seeded": card})
-    monkeypatch.setattr(store, "weights_folder", lambda: folder)
-    monkeypatch.setattr(store, "_converted", lambda *_: pytest.fail("a shipped file was converted"))
+    model = converters.read(folder / "seeded" / "safetensors" / "seeded.safetensors")
+    target = tmp_path / "exported"
+    mains = shipping.export(model, target)
+    assert {path.parent.name for path in mains} == set(shipping.native_formats())
+    listed = dict(
+        reversed(line.split("  ")) for line in (target / shipping.SUMS).read_text().splitlines()
+    )
+    files = [path for path in target.rglob("*") if path.is_file() and path.name != shipping.SUMS]
+    assert listed == {path.relative_to(target).as_posix(): sha256_of(path) for path in files}
     for row in list_frameworks():
-        assert Detector.load("seeded", framework=row.name).framework == row.name
+        kind = row.backend()
+        (path,) = (each for each in mains if each.parent.name == kind.formats[0])
+        kind(path, Signature.of(model.graph), Options()).forward(seeded_batch(SMALL, 1))
+    with pytest.raises(OutputError):
+        shipping.export(model, target)
+    shipping.export(model, target, ["onnx"], overwrite=True)
 
 
 def test_rebuilding_gives_the_same_files(folder):

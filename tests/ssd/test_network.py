@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from seeded import FULL, SMALL, random_network, seeded_batch, seeded_model
 
 from facemask_zoo.errors import InvalidArgumentError
-from facemask_zoo.ssd import Network, reference
+from facemask_zoo.ssd import Network, Stage, reference
 
 
 def test_aizoo_figures():
@@ -86,3 +87,8 @@ def test_pooling_rounds_up_and_padding_never_wins():
     pooled = builder.pool(np.full((1, 1, 5, 5), -1.0), "pool")
     np.testing.assert_array_equal(pooled, np.full((1, 1, 3, 3), -1.0))
     assert network.stage_sizes == (97, 49, 25, 13, 11)
+
+
+def test_a_stage_that_no_level_sees_is_refused():
+    with pytest.raises(InvalidArgumentError, match="No level sees the stages after stage 4"):
+        dataclasses.replace(SMALL, stages=(*SMALL.stages, Stage(9, pool=False)))
