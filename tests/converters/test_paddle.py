@@ -7,7 +7,7 @@ import sys
 import needs
 import numpy as np
 import pytest
-from seeded import random_network, seeded_batch, seeded_model
+from seeded import random_network, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, converters
 from facemask_zoo.converters.paddle import _Program, _TensorDesc
@@ -140,9 +140,8 @@ def test_the_backend_takes_aizoos_folder_as_it_is(shared):
 
     backend = needs.framework("paddle").PaddleBackend
     network = converters.read(shared / "aizoo" / "paddle").card.network
-    loc, scores = backend(shared / "aizoo" / "paddle", network, Options()).forward(
-        np.zeros((1, 3, 260, 260), np.float32)
-    )
+    loaded = backend(shared / "aizoo" / "paddle", signature(network), Options())
+    loc, scores = loaded.forward(np.zeros((1, 3, 260, 260), np.float32)).values()
     np.testing.assert_allclose(
         loc[0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
     )
