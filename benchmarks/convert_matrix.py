@@ -22,8 +22,8 @@ from typing import Any
 from facemask_zoo import converters
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
-from facemask_zoo.converters import FORMATS, Format
-from facemask_zoo.converters.conversion import Report
+from facemask_zoo.converters.conversion import Report, convert
+from facemask_zoo.converters.formats.registry import FORMATS, Format
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.store import open_weights
 
@@ -145,7 +145,7 @@ def _mark(cell: dict[str, Any] | None) -> str:
 def _convert(source: Path, path: Path, target: Format, picture: Path | None) -> dict[str, Any]:
     pictures = [picture] if picture else []
     try:
-        result: Report = converters.convert(source, path, target.name, pictures=pictures)
+        result: Report = convert(source, path, target.name, pictures=pictures)
     except FaceMaskZooError as error:
         return {"problem": f"{source} -> {target.name}: {error}", "tensors": None}
     proof = result.proof

@@ -22,11 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facemask_zoo import converters
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL
-from facemask_zoo.converters import FORMATS, Format
-from facemask_zoo.converters.conversion import Report
+from facemask_zoo.converters.conversion import Report, convert
+from facemask_zoo.converters.formats.registry import FORMATS, Format
 from facemask_zoo.datasets.labels import MASK, NO_MASK
 from facemask_zoo.detector import Detector
 from facemask_zoo.images import IMAGE_SUFFIXES
@@ -79,7 +78,7 @@ def measure(
         log.info("%s in %s", row.title, precision)
         target = folder / precision / f"model{row.suffix}"
         reports.append(
-            converters.convert(
+            convert(
                 args.model,
                 target,
                 row.name,

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from facemask_zoo.backends import Options, find_framework
-from facemask_zoo.converters import Format, write
+from facemask_zoo.converters.formats.registry import Format
 from facemask_zoo.datasets import Dataset, check, read
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
@@ -19,6 +19,7 @@ from facemask_zoo.evaluation.average_precision import ALL_SIZES
 from facemask_zoo.evaluation.runs import evaluate
 from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
+from facemask_zoo.model_files import write
 
 MAX_AP_LOSS = 0.01
 """Largest loss of the mean AP50 that a conversion may cost, unless another is given."""

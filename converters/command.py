@@ -6,10 +6,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from facemask_zoo.backends.base import PRECISIONS
-from facemask_zoo.converters import FORMATS
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS
 from facemask_zoo.converters.conversion import Report, convert
+from facemask_zoo.converters.formats.registry import FORMATS, PRECISIONS
 from facemask_zoo.errors import ConversionError, WeightsError
 from facemask_zoo.files import Sources, atomic_path, check_target
 

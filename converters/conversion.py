@@ -13,18 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from facemask_zoo.backends.base import PRECISIONS
-from facemask_zoo.converters import (
+from facemask_zoo.converters import pruning
+from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
+from facemask_zoo.converters.formats.registry import (
     FORMATS,
+    PRECISIONS,
     Format,
-    Writer,
     find_format,
     format_for,
-    pruning,
-    source_files,
-    staged,
 )
-from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
 from facemask_zoo.converters.proof import Proof, prove
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.converters.samples import Sample, make_samples
@@ -37,6 +34,7 @@ from facemask_zoo.errors import (
 from facemask_zoo.files import Sources
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
+from facemask_zoo.model_files import Writer, source_files, staged
 from facemask_zoo.store import open_weights
 from facemask_zoo.version import __version__
 

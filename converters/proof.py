@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, Options
 from facemask_zoo.cards import File
-from facemask_zoo.converters import Format, read
+from facemask_zoo.converters.formats.registry import Format
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.runners import RUNNERS, Runner
 from facemask_zoo.converters.samples import Sample
@@ -22,6 +22,7 @@ from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
+from facemask_zoo.model_files import read
 from facemask_zoo.ssd import Network, postprocess, reference
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import IOU, Found

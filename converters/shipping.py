@@ -13,11 +13,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from facemask_zoo import converters
 from facemask_zoo.backends import list_frameworks
 from facemask_zoo.cards import File, ModelCard
+from facemask_zoo.converters.formats.registry import find_format
 from facemask_zoo.files import atomic_path, check_target, sha256_of
 from facemask_zoo.model import Model
+from facemask_zoo.model_files import read, write
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def build(name: str, folder: Path) -> ModelCard:
     """
     card_path, target = folder / f"{name}.json", folder / name
     card = ModelCard.from_json(card_path.read_bytes())
-    tensors = converters.read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
+    tensors = read(target / CANONICAL / f"{name}.{CANONICAL}").tensors
     model = Model(card, tensors).without_subnormals()
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as temporary:
         files = {row: _write(model, row, Path(temporary, name)) for row in SHIPPED}
@@ -95,9 +96,9 @@ def export(
     check_target(sums, overwrite=overwrite)
     mains, lines = [], []
     for name in formats or native_formats():
-        row = converters.find_format(name)
+        row = find_format(name)
         main_file = folder / name / f"{model.card.name}{row.suffix}"
-        converters.write(model, main_file, name, overwrite=overwrite)
+        write(model, main_file, name, overwrite=overwrite)
         mains.append(main_file)
         parts = sorted(part for part in main_file.parent.rglob("*") if part.is_file())
         lines += [f"{sha256_of(part)}  {part.relative_to(folder).as_posix()}" for part in parts]
@@ -119,9 +120,9 @@ def native_formats() -> list[str]:
 
 def _write(model: Model, name: str, folder: Path) -> tuple[File, ...]:
     """Write one format into a folder of its own; the file that names the model comes first."""
-    row = converters.find_format(name)
+    row = find_format(name)
     main_file = folder / name / f"{model.card.name}{row.suffix}"
-    converters.write(model, main_file, name)
+    write(model, main_file, name)
     parts = sorted(main_file.parent.iterdir(), key=lambda part: (part != main_file, part.name))
     log.info("%s: %s", row.title, ", ".join(part.name for part in parts))
     return tuple(

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
-from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
 from facemask_zoo.converters import shipping
+from facemask_zoo.converters.formats.registry import PRECISIONS
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError

@@ -79,7 +79,7 @@ class Detector:
                 installed that has the device and precision.
             device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             precision: ``"fp32"``, or ``"fp16"`` where the framework offers it. 8-bit integers need
-                pictures for their ranges: have a file written by :func:`converters.convert`.
+                pictures for their ranges: have a file written by ``converters.conversion.convert``.
             trust: Run a file as it is, such as one of 8-bit integers. The framework's own parser
                 sees it unchecked: only for files from a source that you trust.
             threads: CPU threads; None leaves it to the framework.

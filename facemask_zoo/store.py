@@ -24,8 +24,9 @@ from typing import IO
 import filelock
 import pooch
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
+from facemask_zoo.converters.formats.registry import find_format, format_for
 from facemask_zoo.errors import (
     DownloadError,
     FaceMaskZooError,
@@ -75,7 +76,7 @@ class Weights:
         unless the user says that the file may be trusted.
 
         Args:
-            formats: Names of ``converters.FORMATS``, the preferred one first.
+            formats: Names of ``FORMATS``, the preferred one first.
             precision: What the weights are stored in, ``"fp32"`` or ``"fp16"``.
 
         Raises:
@@ -121,7 +122,7 @@ class Weights:
             DownloadError: The weights are not at hand and cannot be fetched.
         """
         if self.path is not None:
-            return (self.content or converters.read(self.path)).without_subnormals()
+            return (self.content or model_files.read(self.path)).without_subnormals()
         return _canonical_of(self.card.name)
 
     def fetch(self) -> Path:
@@ -182,9 +183,9 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
         error = UnknownNameError.among("model", name, list_models())
         raise UnknownNameError(f"{error} There is no file of that name either.")
     if trust:
-        row = converters.format_for(path)
-        return Weights(converters.read_card(path, row), path, row.name)
-    content = converters.read(path)
+        row = format_for(path)
+        return Weights(model_files.read_card(path, row), path, row.name)
+    content = model_files.read(path)
     return Weights(content.card, path, content=content)
 
 
@@ -204,7 +205,7 @@ def _shipped(files: tuple[File, ...]) -> Path:
 def _canonical_of(name: str) -> Model:
     """The canonical form of a zoo model; kept, since every framework starts from it."""
     card = load_card(name)
-    read = converters.read(Weights(card).fetch())
+    read = model_files.read(Weights(card).fetch())
     model = Model(card, read.tensors).without_subnormals()
     if model.digest != card.tensors_sha256:
         raise WeightsError(
@@ -288,7 +289,7 @@ class _Capped:
 
 def _converted(model: Model, name: str, precision: str) -> Path:
     """The model in another format, from the cache folder, written there if need be."""
-    row = converters.find_format(name)
+    row = find_format(name)
     identity = f"{model.digest}{model.card.portable().to_json()}{name}{precision}{__version__}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", model.card.name)[:_MAX_STEM]
@@ -296,7 +297,7 @@ def _converted(model: Model, name: str, precision: str) -> Path:
     def write(folder: Path) -> None:
         log.info("Writing %s as %s", model.card.name, row.title)
         folder.mkdir()
-        converters.write(model, folder / f"{stem}{row.suffix}", name, precision)
+        model_files.write(model, folder / f"{stem}{row.suffix}", name, precision)
 
     folder = _kept(Path("converted", f"{stem}-{name}-{key}"), check_folder, write, "Converting")
     return folder / f"{stem}{row.suffix}"

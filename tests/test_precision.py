@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from facemask_zoo import Detector, WeightsError, cli, converters
+from facemask_zoo import Detector, WeightsError, cli
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.conversion import convert
 from facemask_zoo.errors import DeviceError, UnknownNameError
 
 REDUCIBLE = [row.name for row in FORMATS.values() if "int8" in row.precisions]
@@ -21,7 +22,7 @@ def integers(request, need, demo_picture, tmp_path_factory):
     """The default model in 8-bit integers: framework and file."""
     name = need(request.param)
     path = tmp_path_factory.mktemp(name) / f"model{FORMATS[name].suffix}"
-    converters.convert("zoo-260", path, precision="int8", pictures=[demo_picture], allow_drift=True)
+    convert("zoo-260", path, precision="int8", pictures=[demo_picture], allow_drift=True)
     return name, path
 
 
@@ -98,7 +99,7 @@ def test_a_file_without_a_card_cannot_run_as_it_is(need, tmp_path):
 
     need("onnx")
     path = tmp_path / "model.onnx"
-    converters.convert("zoo-260", path)
+    convert("zoo-260", path)
     proto = onnx.load(path)
     del proto.metadata_props[:]
     onnx.save(proto, path)
@@ -108,7 +109,7 @@ def test_a_file_without_a_card_cannot_run_as_it_is(need, tmp_path):
 
 def test_formats_that_only_hold_tensors_cannot_run_as_they_are(demo_picture, tmp_path):
     path = tmp_path / "model.safetensors"
-    converters.convert("zoo-260", path)
+    convert("zoo-260", path)
     with pytest.raises(WeightsError, match="only files of onnx, tflite, openvino"):
         Detector.load(path, trust=True)
     shutil.copy(path, tmp_path / "model.bin")

@@ -23,8 +23,6 @@ Batch = NDArray[np.float32]
 Outputs = Mapping[str, NDArray[np.float32]]
 """By the signature's names, each with the batch in front."""
 
-PRECISIONS = ("fp32", "fp16", "int8")
-
 _HINTS = {
     "int8": " 8-bit integers need pictures to find their ranges with: write a file by "
     "facemask-zoo convert --precision int8, and load that with trust=True (--trust)."

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from facemask_zoo.backends import FRAMEWORKS
-from facemask_zoo.backends.base import PRECISIONS
 from facemask_zoo.cards import DEFAULT_MODEL
+from facemask_zoo.converters.formats.registry import PRECISIONS
 from facemask_zoo.datasets import FORMATS, LABELS, CheckReport, Dataset, check, read
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DatasetError, InvalidArgumentError

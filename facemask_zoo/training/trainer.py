@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facemask_zoo import converters
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
 from facemask_zoo.files import atomic_path
 from facemask_zoo.model import Model
+from facemask_zoo.model_files import write
 from facemask_zoo.ssd import anchors
 from facemask_zoo.store import open_weights
 from facemask_zoo.training.assignment import assign
@@ -183,7 +183,7 @@ class Trainer:
         if not (self.folder / CONFIG_NAME).exists():
             self._write_config()
         save_checkpoint(self.folder / CHECKPOINT_NAME, self.state())
-        converters.write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors", overwrite=True)
+        write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors", overwrite=True)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on as if nothing had happened."""

@@ -9,9 +9,10 @@ import needs
 import numpy as np
 import pytest
 
-from facemask_zoo import Detector, InvalidArgumentError, cli, converters
+from facemask_zoo import Detector, InvalidArgumentError, cli
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.conversion import convert
 from facemask_zoo.errors import ConversionError, DatasetError
 from facemask_zoo.model import Model
 
@@ -45,7 +46,7 @@ def test_average_precision_is_measured_before_and_after(
     name, precision, need, labelled, demo_picture, tmp_path
 ):
     need(name)
-    report = converters.convert(
+    report = convert(
         DEFAULT_MODEL,
         tmp_path / f"model{FORMATS[name].suffix}",
         precision=precision,
@@ -100,16 +101,14 @@ def test_full_precision_is_judged_by_single_outputs_as_well(
     monkeypatch.setattr(conversion, "_writer", lambda *_: write_shifted)
     monkeypatch.setattr("facemask_zoo.converters.proof._reads_back", lambda *_: True)
     with pytest.raises(ConversionError, match="outputs differ") as caught:
-        converters.convert(
-            DEFAULT_MODEL, tmp_path / "m.onnx", data=labelled, images=demo_picture.parent
-        )
+        convert(DEFAULT_MODEL, tmp_path / "m.onnx", data=labelled, images=demo_picture.parent)
     assert caught.value.report.accurate
 
 
 @pytest.mark.parametrize("bound", [-0.1, 1.5, float("nan")])
 def test_a_bound_that_is_no_share_is_refused(bound, labelled, demo_picture, tmp_path):
     with pytest.raises(InvalidArgumentError, match="max_ap_loss"):
-        converters.convert(
+        convert(
             DEFAULT_MODEL,
             tmp_path / "m.onnx",
             data=labelled,
@@ -122,7 +121,5 @@ def test_pictures_without_faces_are_no_judge(demo_picture, tmp_path):
     data = tmp_path / "faces.csv"
     data.write_text("class,x,y,w,h,image\n")
     with pytest.raises(DatasetError):
-        converters.convert(
-            DEFAULT_MODEL, tmp_path / "m.onnx", data=data, images=demo_picture.parent
-        )
+        convert(DEFAULT_MODEL, tmp_path / "m.onnx", data=data, images=demo_picture.parent)
     assert not (tmp_path / "m.onnx").exists()

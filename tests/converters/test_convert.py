@@ -17,6 +17,7 @@ from seeded import FULL, SMALL, seeded_model
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, converters
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.conversion import convert
 from facemask_zoo.converters.proof import TOLERANCES
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.errors import (
@@ -69,7 +70,7 @@ def names_in(folder) -> list[str]:
 def test_every_format_is_proven(name, source, tmp_path, request):
     row = FORMATS[name]
     target = tmp_path / "out" / f"modèle{row.suffix}"
-    report = converters.convert(source, target, name)
+    report = convert(source, target, name)
     assert report.passed
     assert report.proof.tensors_equal is (True if row.reads else None)
     runners = {framework.name for framework in FRAMEWORKS.values() if name in framework.formats}
@@ -101,7 +102,7 @@ def test_every_format_is_proven(name, source, tmp_path, request):
 def test_lower_precisions_are_smaller_and_near(name, precision, source, need, portrait, tmp_path):
     need(name)
     target = tmp_path / f"model{FORMATS[name].suffix}"
-    report = converters.convert(source, target, precision=precision, pictures=[portrait])
+    report = convert(source, target, precision=precision, pictures=[portrait])
     assert report.passed
     assert report.proof.has_run
     assert TOLERANCES["fp32"].loc < report.proof.loc <= TOLERANCES[precision].loc
@@ -112,7 +113,7 @@ def test_lower_precisions_are_smaller_and_near(name, precision, source, need, po
 def test_integers_without_pictures_are_refused(source, need, tmp_path):
     need("onnx")
     with pytest.raises(InvalidArgumentError, match="pictures"):
-        converters.convert(source, tmp_path / "model.onnx", precision="int8")
+        convert(source, tmp_path / "model.onnx", precision="int8")
     assert names_in(tmp_path) == ["source"]
 
 
@@ -120,7 +121,7 @@ def test_a_difference_over_the_tolerance_leaves_no_file(drifting, need, tmp_path
     need("onnx")
     folder = tmp_path / "out"
     with pytest.raises(ConversionError, match="outputs differ by") as caught:
-        converters.convert(drifting, folder / "model.onnx")
+        convert(drifting, folder / "model.onnx")
     report = caught.value.report
     assert report.proof.whole
     assert not report.passed
@@ -135,13 +136,13 @@ def test_a_failed_conversion_leaves_what_was_there(drifting, need, tmp_path):
     converters.write(MODEL, folder / "model.caffemodel", "caffe")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ConversionError):
-        converters.convert(drifting, folder / "model.caffemodel", overwrite=True)
+        convert(drifting, folder / "model.caffemodel", overwrite=True)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_drift_may_be_allowed(drifting, need, tmp_path):
     need("onnx")
-    report = converters.convert(drifting, tmp_path / "model.onnx", allow_drift=True)
+    report = convert(drifting, tmp_path / "model.onnx", allow_drift=True)
     assert not report.passed
     assert "Out of tolerance" in report.to_text()
     assert converters.read(tmp_path / "model.onnx").digest == converters.read(drifting).digest
@@ -155,7 +156,7 @@ def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
     )
     converters.write(huge, tmp_path / "huge.safetensors", "safetensors")
     with pytest.raises(ConversionError) as caught:
-        converters.convert(tmp_path / "huge.safetensors", tmp_path / "huge.onnx")
+        convert(tmp_path / "huge.safetensors", tmp_path / "huge.onnx")
     report = caught.value.report
     assert not math.isfinite(report.proof.loc)
     assert json.loads(report.to_json())["largest_difference"]["loc"] is None
@@ -165,7 +166,7 @@ def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
 def test_a_folder_is_replaced_by_a_folder(source, need, tmp_path):
     need("tensorflow")
     for _ in range(2):
-        report = converters.convert(source, tmp_path / "saved", "saved_model", overwrite=True)
+        report = convert(source, tmp_path / "saved", "saved_model", overwrite=True)
         assert report.passed
     assert (tmp_path / "saved" / "saved_model.pb").is_file()
 
@@ -176,18 +177,18 @@ def test_dead_filters_go_and_the_outputs_are_those_of_the_whole_model(source, ne
     tensors["conv2d_1.weight"][[1, 4]], tensors["conv2d_1.bias"][[1, 4]] = 0, -1
     dying = dataclasses.replace(MODEL, tensors=tensors)
     converters.write(dying, source, "safetensors", overwrite=True)
-    report = converters.convert(source, tmp_path / "pruned.onnx", prune=1)
+    report = convert(source, tmp_path / "pruned.onnx", prune=1)
     read = converters.read(tmp_path / "pruned.onnx")
     assert [stage.filters for stage in read.card.network.stages] == [5, 6, 7, 9, 6]
     assert report.parameters == read.card.network.parameter_count < report.source_parameters
-    converters.convert(source, tmp_path / "wide.onnx", prune=8)
+    convert(source, tmp_path / "wide.onnx", prune=8)
     read = converters.read(tmp_path / "wide.onnx")
     assert [stage.filters for stage in read.card.network.stages] == [8, 8, 8, 16, 8]
 
 
 def test_the_input_size_may_be_changed(source, need, tmp_path):
     need("onnx")
-    report = converters.convert(source, tmp_path / "large.onnx", input_size=131)
+    report = convert(source, tmp_path / "large.onnx", input_size=131)
     read = converters.read(tmp_path / "large.onnx")
     assert read.card.network == SMALL.with_input_size(131)
     assert report.proof.anchors == read.card.network.anchor_count != SMALL.anchor_count
@@ -196,9 +197,7 @@ def test_the_input_size_may_be_changed(source, need, tmp_path):
 
 def test_pictures_are_compared(source, need, demo_picture, portrait, tmp_path):
     need("onnx")
-    report = converters.convert(
-        source, tmp_path / "m.onnx", pictures=[demo_picture, portrait.read_bytes()]
-    )
+    report = convert(source, tmp_path / "m.onnx", pictures=[demo_picture, portrait.read_bytes()])
     (run,) = [run for run in report.proof.runs if run.framework == "onnx"]
     assert [entry.sample for entry in run.differences][3:] == ["demo.jpg", "picture 2"]
 
@@ -218,22 +217,22 @@ def test_pictures_are_compared(source, need, demo_picture, portrait, tmp_path):
 )
 def test_wrong_calls_write_nothing(options, error, message, source, tmp_path):
     with pytest.raises(error, match=message):
-        converters.convert(source, tmp_path / "out" / "model.onnx", **options)
+        convert(source, tmp_path / "out" / "model.onnx", **options)
     assert names_in(tmp_path / "out") == []
 
 
 def test_sources_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("text")
     with pytest.raises(WeightsError, match="like no format"):
-        converters.convert(tmp_path / "text.onnx", tmp_path / "model.pt")
+        convert(tmp_path / "text.onnx", tmp_path / "model.pt")
     with pytest.raises(UnknownNameError, match="no file of that name"):
-        converters.convert(tmp_path / "missing", tmp_path / "model.pt")
+        convert(tmp_path / "missing", tmp_path / "model.pt")
     assert names_in(tmp_path) == ["text.onnx"]
 
 
 def test_a_target_that_cannot_be_written_is_refused(source):
     with pytest.raises(WeightsError, match="Cannot write"):
-        converters.convert(source, source / "below" / "a" / "file.pt")
+        convert(source, source / "below" / "a" / "file.pt")
 
 
 def test_without_its_framework_a_file_is_written_and_called_unproven(source, tmp_path, monkeypatch):
@@ -241,7 +240,7 @@ def test_without_its_framework_a_file_is_written_and_called_unproven(source, tmp
         if "tflite" in row.formats:
             missing = dataclasses.replace(row, imports="absent_framework")
             monkeypatch.setitem(FRAMEWORKS, row.name, missing)
-    report = converters.convert(source, tmp_path / "model.tflite")
+    report = convert(source, tmp_path / "model.tflite")
     assert report.proof.tensors_equal
     assert not report.proof.has_run
     (run,) = report.proof.runs
@@ -254,7 +253,7 @@ def test_a_writer_without_its_package_names_the_line(source, tmp_path, monkeypat
     row = dataclasses.replace(FORMATS["onnx"], name="absent", extra="onnx")
     monkeypatch.setitem(FORMATS, "onnx", row)
     with pytest.raises(FrameworkNotInstalledError, match=r"pip install 'facemask-zoo\[onnx\]'"):
-        converters.convert(source, tmp_path / "model.onnx")
+        convert(source, tmp_path / "model.onnx")
     assert names_in(tmp_path) == ["source"]
 
 
@@ -316,7 +315,7 @@ def test_the_command_prunes(source, need, tmp_path):
 )
 def test_what_aizoo_published_converts(name, shared, need, demo_picture, tmp_path):
     need("tflite")
-    report = converters.convert(
+    report = convert(
         shared / "aizoo" / name, tmp_path / "m.tflite", prune=16, pictures=[demo_picture]
     )
     assert report.passed
