@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
 from facemask_zoo.converters.conversion import Report, convert
@@ -74,7 +74,7 @@ def write_sources(model: str, folder: Path) -> None:
         if not row.reads or not _is_installed(row):
             continue
         if row.writes:
-            converters.write(source, folder / row.name / f"model{row.suffix}", row.name)
+            model_files.write(source, folder / row.name / f"model{row.suffix}", row.name)
         elif published := _published(row):
             (folder / row.name).mkdir()
             (folder / row.name / f"model{row.suffix}").symlink_to(published.resolve())

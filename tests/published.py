@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from seeded import seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters import tensorflow as frozen
@@ -103,7 +103,7 @@ def gluon_name(name: str) -> str:
 def write_caffe(network: Trained, folder: Path) -> Path:
     """The pair, its description without a card and without what is Caffe's default."""
     path = folder / "seeded.caffemodel"
-    converters.write(network.folded, path, "caffe")
+    model_files.write(network.folded, path, "caffe")
     lines = path.with_suffix(".prototxt").read_text().splitlines()
     kept = [line for line in lines if not line.startswith("#") and line.strip() != "pad: 0"]
     path.with_suffix(".prototxt").write_text("\n".join(kept))
@@ -115,7 +115,7 @@ def write_caffe(network: Trained, folder: Path) -> Path:
 
 def write_paddle(network: Trained, folder: Path) -> Path:
     """A folder with ``__model__`` and ``__params__``."""
-    converters.write(network.folded, folder / "seeded.pdiparams", "paddle")
+    model_files.write(network.folded, folder / "seeded.pdiparams", "paddle")
     program = _Program.FromString((folder / "seeded.pdmodel").read_bytes())
     for variable in program.blocks[0].vars:
         variable.ClearField("attrs")

@@ -11,7 +11,7 @@ import safetensors
 from make_goldens import CASES, FOLDER, ROW_STEP, seeded_outputs
 from seeded import seeded_batch, seeded_model
 
-from facemask_zoo import Detector, converters
+from facemask_zoo import Detector, model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import anchors, boxes, postprocess, preprocess, reference
@@ -134,7 +134,7 @@ def weights(tmp_path_factory):
 
     @functools.cache
     def write(name: str):
-        converters.write(model_of(name), folder / f"{name}.safetensors", "safetensors")
+        model_files.write(model_of(name), folder / f"{name}.safetensors", "safetensors")
         return folder / f"{name}.safetensors"
 
     return write

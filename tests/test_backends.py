@@ -16,9 +16,10 @@ from make_goldens import FOLDER, ROW_STEP, SEED
 from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
-from facemask_zoo import DeviceError, WeightsError, converters
+from facemask_zoo import DeviceError, WeightsError, model_files
 from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
 from facemask_zoo.backends.base import pick_output
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.model import Model
 
 LOC_TOLERANCE = 1e-4
@@ -38,9 +39,9 @@ def native(tmp_path_factory: pytest.TempPathFactory):
     @functools.cache
     def write(framework: str, name: str) -> tuple[type[Backend], Path]:
         backend = find_framework(framework).backend()
-        row = converters.find_format(backend.formats[0])
+        row = registry.find_format(backend.formats[0])
         path = folder / f"{name}-{framework}{row.suffix}"
-        converters.write(model_of(name), path, row.name)
+        model_files.write(model_of(name), path, row.name)
         return backend, path
 
     return write
@@ -188,12 +189,12 @@ def test_the_table_knows_what_each_backend_loads(framework):
     row = find_framework(framework)
     backend = row.backend()
     assert {*backend.formats, *backend.own_formats} <= set(row.formats)
-    assert set(row.formats) <= set(converters.FORMATS)
+    assert set(row.formats) <= set(registry.FORMATS)
 
 
 def test_pytorch_loads_our_state_dict(need, tmp_path):
     backend = find_framework(need("pytorch")).backend()
-    converters.write(model_of("small"), tmp_path / "model.pt", "pytorch")
+    model_files.write(model_of("small"), tmp_path / "model.pt", "pytorch")
     loaded = backend(tmp_path / "model.pt", signature(NETWORKS["small"]), Options())
     for name, values in loaded.module.state_dict().items():
         np.testing.assert_array_equal(values.numpy(), model_of("small").tensors[name])

@@ -10,7 +10,7 @@ import pytest
 from process import run
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import Detector, __version__, cli, converters, list_frameworks, list_models
+from facemask_zoo import Detector, __version__, cli, list_frameworks, list_models, model_files
 from facemask_zoo.images import load_image
 
 SCRIPTS = {
@@ -30,7 +30,7 @@ AIZOO_ROW = [0, 0.9071, 222, 49, 327, 198]
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    converters.write(seeded_model(SMALL, 3), path, "safetensors")
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
     return path
 
 
@@ -135,7 +135,7 @@ def test_weights_download_verify_and_path(tmp_path, monkeypatch, capsys):
 def test_convert_writes_what_the_suffix_says(weights, tmp_path):
     target = tmp_path / "model.onnx"
     assert cli.main(["convert", str(weights), str(target)]) == 0
-    assert converters.read(target).digest == converters.read(weights).digest
+    assert model_files.read(target).digest == model_files.read(weights).digest
     assert cli.main(["convert", str(weights), str(tmp_path / "model.xyz")]) == 1
 
 

@@ -17,9 +17,9 @@ from facemask_zoo import (
     InvalidArgumentError,
     UnknownNameError,
     WeightsError,
-    converters,
     list_frameworks,
     list_models,
+    model_files,
 )
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.model import Model
@@ -28,7 +28,7 @@ from facemask_zoo.model import Model
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    converters.write(seeded_model(SMALL, 3), path, "safetensors")
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
     return path
 
 
@@ -96,7 +96,7 @@ def test_forward_refuses_what_does_not_fit(detector):
 def test_the_card_says_how_duplicates_are_suppressed(tmp_path):
     model = seeded_model(SMALL, 3)
     blended = Model(dataclasses.replace(model.card, nms="blended"), model.tensors)
-    converters.write(blended, tmp_path / "blended.onnx", "onnx")
+    model_files.write(blended, tmp_path / "blended.onnx", "onnx")
     assert Detector.load(tmp_path / "blended.onnx", framework="onnx").nms == "blended"
     detector = Detector.load(tmp_path / "blended.onnx", framework="onnx", nms="standard")
     assert detector.nms == "standard"

@@ -17,9 +17,10 @@ import pytest
 from places import ROOT
 from seeded import SMALL, seeded_batch, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.benchmarks.convert_matrix import PROVEN, WRITTEN
-from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.formats import registry
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.ssd import postprocess, reference
 from facemask_zoo.ssd.postprocess import IOU
 
@@ -95,7 +96,7 @@ def assert_outputs(loc, scores, count: int) -> None:
 def folder(request, tmp_path):
     """The model in the format of the test, and a batch of two."""
     row = FORMATS[request.param]
-    converters.write(MODEL, tmp_path / f"model{row.suffix}", row.name)
+    model_files.write(MODEL, tmp_path / f"model{row.suffix}", row.name)
     np.save(tmp_path / "batch.npy", seeded_batch(SMALL, 2))
     return tmp_path
 
@@ -109,7 +110,7 @@ def test_every_format_has_its_section():
     writable = [row for row in FORMATS.values() if row.writes]
     assert set(SECTIONS) == {row.name for row in writable}
     for row in writable:
-        by_suffix = converters.format_for(Path(f"model{row.suffix}")) is row
+        by_suffix = registry.format_for(Path(f"model{row.suffix}")) is row
         name = f"`model{row.suffix}`" if by_suffix else f"`--to {row.name}`"
         assert name in SECTIONS[row.name] or not row.suffix, row.name
 
@@ -186,12 +187,12 @@ def test_javascript_gives_the_outputs(folder):
 
 def test_the_python_call_works_as_shown(tmp_path, need):
     need("onnx")
-    converters.write(MODEL, tmp_path / "model.safetensors", "safetensors")
+    model_files.write(MODEL, tmp_path / "model.safetensors", "safetensors")
     before = PAGE.split("## Proof")[0]
     (code,) = re.findall(r"^```python\n(.*?)^```", before, re.DOTALL | re.MULTILINE)
     np.save(tmp_path / "batch.npy", seeded_batch(SMALL, 1))
     run(code, tmp_path, [])
-    assert converters.read(tmp_path / "converted.onnx").digest == MODEL.digest
+    assert model_files.read(tmp_path / "converted.onnx").digest == MODEL.digest
 
 
 def test_the_matrix_is_of_these_formats_and_without_a_failure():

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from places import ROOT
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import converters, list_models
+from facemask_zoo import list_models, model_files
 from facemask_zoo.backends import FRAMEWORKS
 
 PACKAGES = ("facemask_zoo", "converters", "weights", "benchmarks")
@@ -156,7 +156,7 @@ def base_site(tmp_path_factory, setup) -> Path:
 @pytest.fixture(scope="module")
 def own_weights(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    converters.write(seeded_model(SMALL, 3), path, "safetensors")
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
     return path
 
 

@@ -171,10 +171,10 @@ def test_identical_detections_in_151_photographs(framework, shared):
 
 
 def test_dust_changes_no_output(shared):
-    from facemask_zoo import converters
+    from facemask_zoo import model_files
     from facemask_zoo.ssd import reference
 
-    model = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    model = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     clean = model.without_subnormals()
     removed = sum(
         np.count_nonzero(model.tensors[name]) - np.count_nonzero(clean.tensors[name])

@@ -9,8 +9,8 @@ import pytest
 
 from facemask_zoo import Detector, WeightsError, cli
 from facemask_zoo.backends import FRAMEWORKS
-from facemask_zoo.converters import FORMATS
 from facemask_zoo.converters.conversion import convert
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.errors import DeviceError, UnknownNameError
 
 REDUCIBLE = [row.name for row in FORMATS.values() if "int8" in row.precisions]

@@ -17,10 +17,11 @@ from first_use import answers_of
 from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
-from facemask_zoo import DeviceError, converters
+from facemask_zoo import DeviceError, model_files
 from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
 from facemask_zoo.backends.base import Batch, Outputs
 from facemask_zoo.backends.threads import MAX_THREADS, ProcessThreads, thread_count
+from facemask_zoo.converters.formats import registry
 
 NETWORK = NETWORKS["small"]
 THREADS = 8
@@ -37,10 +38,10 @@ def start(tmp_path_factory):
 
     def load(framework: str, options: Options = Options()) -> Backend:  # noqa: B008
         backend = find_framework(framework).backend()
-        row = converters.find_format(backend.formats[0])
+        row = registry.find_format(backend.formats[0])
         path = folder / f"{framework}{row.suffix}"
         if not path.exists():
-            converters.write(seeded_model(NETWORK, 1), path, row.name)
+            model_files.write(seeded_model(NETWORK, 1), path, row.name)
         return backend(path, signature(NETWORK), options)
 
     return load

@@ -23,7 +23,7 @@ from facemask_zoo import (
     WeightsError,
     cards,
     cli,
-    converters,
+    model_files,
     store,
 )
 from facemask_zoo.cards import File, ModelCard
@@ -37,7 +37,7 @@ def published(tmp_path, monkeypatch):
     mirror.mkdir()
     model = seeded_model(SMALL, 5)
     path = mirror / "seeded.safetensors"
-    converters.write(model, path, "safetensors")
+    model_files.write(model, path, "safetensors")
     source = File(path.name, sha256_of(path), path.stat().st_size, "https://example.invalid/x")
     card = dataclasses.replace(
         model.card, name="published", tensors_sha256=model.digest, source=source
@@ -136,7 +136,7 @@ def test_what_was_damaged_is_set_aside_and_not_removed(published):
     graph = path.with_suffix(".prototxt").read_bytes()
     path.write_bytes(b"damaged")
     assert weights.native(["caffe"]) == path
-    converters.read(path)
+    model_files.read(path)
     (aside,) = path.parent.parent.glob("*-damaged-*/*")
     assert (aside / path.name).read_bytes() == b"damaged"
     assert (aside / path.with_suffix(".prototxt").name).read_bytes() == graph
@@ -145,7 +145,7 @@ def test_what_was_damaged_is_set_aside_and_not_removed(published):
 _ROUNDS, _PROCESSES = 8, 4
 _RACE = """
 import os, pathlib, sys, time
-from facemask_zoo import converters, store
+from facemask_zoo import model_files, store
 folder, number, rounds, processes = pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:])
 weights = store.open_weights(folder / "seeded.safetensors")
 for turn in range(rounds):
@@ -155,12 +155,12 @@ for turn in range(rounds):
     (barrier / str(number)).touch()
     while len(list(barrier.iterdir())) < processes:
         time.sleep(0.001)
-    converters.read(weights.native(["caffe"]))
+    model_files.read(weights.native(["caffe"]))
 """
 
 
 def test_processes_that_start_at_once_share_an_empty_cache(tmp_path):
-    converters.write(seeded_model(SMALL, 5), tmp_path / "seeded.safetensors", "safetensors")
+    model_files.write(seeded_model(SMALL, 5), tmp_path / "seeded.safetensors", "safetensors")
     words = [sys.executable, "-c", _RACE, tmp_path]
     processes = [
         subprocess.Popen(
@@ -188,7 +188,7 @@ def test_threads_share_an_empty_cache(published, tmp_path, monkeypatch):
         def start(name, barrier=barrier):
             barrier.wait()
             weights.fetch()
-            return converters.read(weights.native([name])).digest
+            return model_files.read(weights.native([name])).digest
 
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(start, ["caffe", "pytorch"] * 4)) == {digest}
@@ -201,7 +201,7 @@ def test_where_the_cache_cannot_be_written_a_temporary_folder_is_used(
     monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "file" / "cache"))
     weights = store.open_weights("published")
     path = weights.native(["onnx"])
-    assert converters.read(path).digest == weights.card.tensors_sha256
+    assert model_files.read(path).digest == weights.card.tensors_sha256
     assert weights.native(["onnx"]) == path
     assert "temporary folder" in caplog.text
     assert "FACEMASK_ZOO_CACHE" in caplog.text
@@ -261,7 +261,7 @@ def test_other_users_may_read_the_cache(published):
     program = f"""
 import os
 os.umask(0o022)
-from facemask_zoo import converters, store
+from facemask_zoo import model_files, store
 from facemask_zoo.cards import File
 from facemask_zoo.files import sha256_of
 from pathlib import Path
@@ -327,10 +327,10 @@ def test_the_tensors_of_a_model_are_not_copied():
 def test_a_users_file_is_parsed_once(published):
     """What is run is what was described, even if the file changes in between."""
     weights = store.open_weights(published)
-    digest = converters.read(published).digest
-    converters.write(seeded_model(SMALL, 6), published, "safetensors", overwrite=True)
+    digest = model_files.read(published).digest
+    model_files.write(seeded_model(SMALL, 6), published, "safetensors", overwrite=True)
     assert weights.model().digest == digest
-    assert converters.read(weights.native(["safetensors"])).digest == digest
+    assert model_files.read(weights.native(["safetensors"])).digest == digest
 
 
 def test_neither_a_cache_nor_a_temporary_folder_is_a_clear_error(published, monkeypatch, tmp_path):
@@ -346,7 +346,7 @@ def test_a_users_file_is_written_anew_for_the_framework(published):
     """No framework parses it, so that nothing but its tensors counts."""
     path = store.open_weights(published).native(["safetensors"])
     assert path != published
-    assert converters.read(path).digest == converters.read(published).digest
+    assert model_files.read(path).digest == model_files.read(published).digest
 
 
 def test_an_unknown_model_names_the_known_ones(published):

@@ -11,7 +11,7 @@ from places import ROOT
 from process import run
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import Detector, ImageError, VideoError, converters
+from facemask_zoo import Detector, ImageError, VideoError, model_files
 from facemask_zoo.images import load_image, save_image
 from facemask_zoo.video import VideoWriter, frames
 
@@ -22,7 +22,7 @@ FRAMES = 7
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    converters.write(seeded_model(SMALL, 3), path, "safetensors")
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
     return path
 
 

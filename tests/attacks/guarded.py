@@ -16,7 +16,8 @@ from pathlib import Path
 
 from places import ROOT
 
-from facemask_zoo import FaceMaskZooError, converters
+from facemask_zoo import FaceMaskZooError, model_files
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.images import IMAGE_SUFFIXES, load_image
 
 MEMORY_BYTES = 500_000_000
@@ -86,12 +87,12 @@ def main() -> int:
     """Read and report."""
     path = Path(sys.argv[1])
     error = message = ""
-    for row in converters.FORMATS.values():
+    for row in registry.FORMATS.values():
         assert not row.reads or row.module
     before = peak_bytes()
     limit_memory()
     try:
-        load_image(path) if path.suffix in IMAGE_SUFFIXES else converters.read(path)
+        load_image(path) if path.suffix in IMAGE_SUFFIXES else model_files.read(path)
     except FaceMaskZooError as problem:
         error, message = type(problem).__name__, str(problem)
     outcome = Outcome(error, message[:500], peak_bytes() - before)

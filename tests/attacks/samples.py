@@ -18,13 +18,14 @@ import numpy as np
 from PIL import Image
 from seeded import FULL, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.converters.signatures import PTH_MAGIC
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network
 
-WEIGHTS = [name for name, row in converters.FORMATS.items() if row.reads]
+WEIGHTS = [name for name, row in registry.FORMATS.items() if row.reads]
 PICTURES = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
 KINDS = [*WEIGHTS, *PICTURES]
 
@@ -49,10 +50,10 @@ def make_sample(kind: str, folder: Path) -> Sample:
         path = folder / f"picture.{kind.lower()}"
         _picture(kind).save(path, kind)
         return Sample(path, load_image)
-    row = converters.FORMATS[kind]
+    row = registry.FORMATS[kind]
     path = folder / f"weights{row.suffix}"
     if row.writes:
-        converters.write(narrow_model(), path, kind)
+        model_files.write(narrow_model(), path, kind)
     else:
         path.write_bytes(pth_bytes(narrow_model()))
     return Sample(path, _read_weights)
@@ -75,7 +76,7 @@ def narrow_network() -> Network:
 
 
 def _read_weights(path: Path) -> str:
-    return converters.read(path).digest  # which touches every number
+    return model_files.read(path).digest  # which touches every number
 
 
 def _picture(kind: str) -> Image.Image:

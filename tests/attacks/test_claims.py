@@ -18,7 +18,7 @@ from attacks.samples import make_sample, narrow_model
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.limits import MAX_FILE_BYTES
 from facemask_zoo.model import Model
@@ -286,15 +286,15 @@ def test_deep_and_long_texts_are_refused_everywhere(text, folder):
     symbol_text = f'{{"nodes": [{{"attrs": {{"__{_CARD_KEY}__": {text}}}}}]}}'
     (folder / "weights-symbol.json").write_text(symbol_text)
     with pytest.raises(WeightsError):
-        converters.read(symbol.path)
+        model_files.read(symbol.path)
     path = folder / "model.json"
     path.write_text(f'{{"modelTopology": {text}}}')
     with pytest.raises(WeightsError):
-        converters.read(path)
+        model_files.read(path)
     path = folder / "card.safetensors"
     path.write_bytes(save(dict(narrow_model().tensors), {_CARD_KEY: text}))
     with pytest.raises(WeightsError):
-        converters.read(path)
+        model_files.read(path)
 
 
 @pytest.mark.parametrize("value", [7, [1], {"a": 1}, None])
@@ -305,7 +305,7 @@ def test_cards_that_are_no_text(value, folder):
     symbol["nodes"][0]["attrs"][f"__{_CARD_KEY}__"] = value
     path.write_text(json.dumps(symbol))
     with pytest.raises(WeightsError):
-        converters.read(sample.path)
+        model_files.read(sample.path)
 
 
 def edited(name: str, values) -> dict:
@@ -337,7 +337,7 @@ def test_tensors_that_do_not_fit_are_refused(tensors, folder):
     for metadata in ({_CARD_KEY: narrow_model().card.to_json()}, {}):
         path.write_bytes(save(tensors, metadata))
         with pytest.raises(WeightsError):
-            converters.read(path)
+            model_files.read(path)
     with pytest.raises(WeightsError):
         Model(narrow_model().card, tensors)
     values = [numpy_helper.from_array(x, name) for name, x in tensors.items()]
@@ -345,7 +345,7 @@ def test_tensors_that_do_not_fit_are_refused(tensors, folder):
     proto.producer_name = "x"
     (folder / "x.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(WeightsError):
-        converters.read(folder / "x.onnx")
+        model_files.read(folder / "x.onnx")
 
 
 def tiff_of_large_tiles() -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from attacks.samples import make_sample
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import tensor_pickle
 from facemask_zoo.converters.signatures import PTH_MAGIC
 
@@ -80,7 +80,7 @@ def test_no_operation_runs_anything(call, place, canary, tmp_path):
             path = tmp_path / f"hostile.{suffix}"
             path.write_bytes(content)
             with pytest.raises(WeightsError):
-                converters.read(path)
+                model_files.read(path)
     assert not canary.exists()
 
 
@@ -104,7 +104,7 @@ def test_payloads_of_every_protocol_are_refused(protocol, canary, tmp_path):
     path = tmp_path / "hostile.pt"
     path.write_bytes(archive(body))
     with pytest.raises(WeightsError):
-        converters.read(path)
+        model_files.read(path)
     assert not canary.exists()
 
 
@@ -149,4 +149,4 @@ def test_claims_and_towers_are_refused(body, tmp_path):
         path = tmp_path / f"hostile.{suffix}"
         path.write_bytes(content)
         with pytest.raises(WeightsError):
-            converters.read(path)
+            model_files.read(path)

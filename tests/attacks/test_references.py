@@ -15,7 +15,7 @@ from attacks.samples import make_sample, narrow_model
 from onnx import TensorProto, helper
 from seeded import signature
 
-from facemask_zoo import FaceMaskZooError, WeightsError, converters
+from facemask_zoo import FaceMaskZooError, WeightsError, model_files
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.backends.base import Options
 from facemask_zoo.detector import Detector
@@ -63,7 +63,7 @@ def test_weights_outside_an_onnx_file_are_not_read(location, tmp_path):
     external(next(x for x in proto.graph.initializer if x.name == _LAYER), location)
     sample.path.write_bytes(proto.SerializeToString())
     with pytest.raises(WeightsError, match="outside the file"):
-        converters.read(sample.path)
+        model_files.read(sample.path)
 
 
 def with_foreign_output(path, location: str) -> None:
@@ -153,7 +153,7 @@ def test_hdf5_reads_no_other_file(edit, sample, tmp_path):
     content = hdf5_file(lambda file: edit(file, tmp_path))
     rewritten(sample.path, model_weights_h5=content)
     with pytest.raises(WeightsError, match=r"no dataset|outside|virtual"):
-        converters.read(sample.path)
+        model_files.read(sample.path)
 
 
 def test_a_loop_of_groups_in_hdf5_ends(tmp_path):
@@ -163,7 +163,7 @@ def test_a_loop_of_groups_in_hdf5_ends(tmp_path):
     path = tmp_path / "loop.h5"
     path.write_bytes(hdf5_file(edit))
     with pytest.raises(WeightsError, match="groups hold more"):
-        converters.read(path)
+        model_files.read(path)
 
 
 _LAMBDA = {
@@ -211,7 +211,7 @@ def test_tensorflow_js_reads_only_beside_itself(name, sample, tmp_path):
     description["weightsManifest"][0]["paths"] = [name]
     sample.path.write_text(json.dumps(description))
     with pytest.raises(WeightsError):
-        converters.read(sample.path)
+        model_files.read(sample.path)
 
 
 @pytest.mark.parametrize("sample", ["tensorflow"], indirect=True)
@@ -221,7 +221,7 @@ def test_graphs_that_touch_files_are_refused(operation, sample):
     name = b"\n\x01x\x12" + bytes([len(operation)]) + operation
     sample.path.write_bytes(data + b"\n" + bytes([len(name)]) + name)
     with pytest.raises(WeightsError, match="operations"):
-        converters.read(sample.path)
+        model_files.read(sample.path)
 
 
 @pytest.mark.parametrize("name", ["..", "../../x", "/tmp/x", "a\0b", "x" * 5000, "", "\ud800"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import converters
-from facemask_zoo.converters import FORMATS, Format
+from facemask_zoo import model_files
+from facemask_zoo.converters.formats.registry import FORMATS, Format
 from facemask_zoo.model import Model
 
 
@@ -27,7 +27,7 @@ def row(request: pytest.FixtureRequest) -> Format:
 @pytest.fixture
 def written(model: Model, row: Format, tmp_path: Path) -> Path:
     path = tmp_path / f"modèle{row.suffix}"
-    converters.write(model, path, row.name)
+    model_files.write(model, path, row.name)
     return path
 
 

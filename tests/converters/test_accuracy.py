@@ -11,8 +11,8 @@ import pytest
 
 from facemask_zoo import Detector, InvalidArgumentError, cli
 from facemask_zoo.cards import DEFAULT_MODEL
-from facemask_zoo.converters import FORMATS
 from facemask_zoo.converters.conversion import convert
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.errors import ConversionError, DatasetError
 from facemask_zoo.model import Model
 

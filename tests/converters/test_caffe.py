@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 from seeded import random_network, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.caffe import _Net
 
 FORMAT = "caffe"
@@ -15,12 +15,12 @@ def test_without_its_card_the_shape_tells_the_network(tmp_path):
     network = random_network(np.random.default_rng(1))
     model = seeded_model(network, 1)
     path = tmp_path / "bare.caffemodel"
-    converters.write(model, path, "caffe")
+    model_files.write(model, path, "caffe")
     graph = path.with_suffix(".prototxt").read_text().partition("\n")[2]
     path.with_suffix(".prototxt").write_text(graph)
-    from_graph = converters.read(path)
+    from_graph = model_files.read(path)
     path.with_suffix(".prototxt").unlink()
-    from_weights = converters.read(path)
+    from_weights = model_files.read(path)
     for read in (from_graph, from_weights):
         assert read.digest == model.digest
         assert read.card.network.input_size == network.input_size
@@ -41,9 +41,9 @@ def test_without_its_card_the_shape_tells_the_network(tmp_path):
 def test_every_way_to_write_the_input_size_is_read(text, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(2)), 2)
     path = tmp_path / "other.caffemodel"
-    converters.write(model, path, "caffe")
+    model_files.write(model, path, "caffe")
     path.with_suffix(".prototxt").write_text(text)
-    assert converters.read(path).card.network.input_size == 184
+    assert model_files.read(path).card.network.input_size == 184
 
 
 def test_blobs_in_the_old_four_dimensional_form_are_read(model, written, assert_same):
@@ -54,7 +54,7 @@ def test_blobs_in_the_old_four_dimensional_form_are_read(model, written, assert_
             blob.num, blob.channels, blob.height, blob.width = shape
             blob.ClearField("shape")
     written.write_bytes(net.SerializeToString())
-    assert_same(converters.read(written), model)
+    assert_same(model_files.read(written), model)
 
 
 @pytest.mark.parametrize("shape", [(2**62, 2**62), (-1, -3, 3, 3), (0, 3, 3, 3), ()])
@@ -64,7 +64,7 @@ def test_shapes_that_do_not_fit_their_values_are_refused(shape, written):
     blob.shape.dim[:] = shape
     written.write_bytes(net.SerializeToString())
     with pytest.raises(WeightsError, match="do not fill"):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_swarms_of_tiny_parts_are_refused_before_they_become_objects(part, tmp_p
     path = tmp_path / "swarm.caffemodel"
     path.write_bytes(b"\n\x00\x1a\x00" + part * 4_000_001)
     with pytest.raises(WeightsError, match="parts"):
-        converters.read(path)
+        model_files.read(path)
 
 
 @pytest.mark.parametrize(
@@ -89,21 +89,21 @@ def test_swarms_of_tiny_parts_are_refused_before_they_become_objects(part, tmp_p
 def test_a_damaged_prototxt_is_refused(text, written):
     written.with_suffix(".prototxt").write_text(text)
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 def test_a_prototxt_that_is_not_text_is_refused(written):
     written.with_suffix(".prototxt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(WeightsError, match="prototxt"):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.shared
 def test_aizoos_pair_equals_its_mxnet_file_bit_for_bit(shared):
     folder = shared / "aizoo"
-    caffe = converters.read(folder / "face_mask_detection.caffemodel")
-    mxnet = converters.read(folder / "face_mask_detection.params")
-    folded = converters.read(folder / "face_mask_detection.pth")
+    caffe = model_files.read(folder / "face_mask_detection.caffemodel")
+    mxnet = model_files.read(folder / "face_mask_detection.params")
+    folded = model_files.read(folder / "face_mask_detection.pth")
     assert caffe.digest == mxnet.digest
     assert caffe.card.network == folded.card.network
     for name, values in folded.tensors.items():
@@ -114,7 +114,7 @@ def test_aizoos_pair_equals_its_mxnet_file_bit_for_bit(shared):
 def test_our_graph_is_aizoos_graph(shared, tmp_path):
     """Layer for layer, whatever their order: name, type, inputs, outputs and parameters."""
     published = shared / "aizoo" / "face_mask_detection.caffemodel"
-    converters.write(converters.read(published), tmp_path / "own.caffemodel", "caffe")
+    model_files.write(model_files.read(published), tmp_path / "own.caffemodel", "caffe")
     graphs = []
     for path in (published, tmp_path / "own.caffemodel"):
         text = path.with_suffix(".prototxt").read_text()

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeded import random_network, seeded_model
 
-from facemask_zoo import converters
-from facemask_zoo.converters import FORMATS
+from facemask_zoo import model_files
+from facemask_zoo.converters.formats import registry
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.model import Model
 
 # The table decides: a new format that is read and written joins by itself.
@@ -21,9 +22,9 @@ BOTH_WAYS = [row.name for row in FORMATS.values() if row.reads and row.writes]
 
 def through(model: Model, name: str, folder: Path, step: int) -> Model:
     path = folder / f"{step}-{name}{FORMATS[name].suffix}"
-    converters.write(model, path, name)
-    assert converters.format_of(path).name == name
-    return converters.read(path)
+    model_files.write(model, path, name)
+    assert registry.format_of(path).name == name
+    return model_files.read(path)
 
 
 @given(
@@ -76,14 +77,14 @@ def test_what_aizoo_published_in_many_formats_is_one_model(shared):
         ["face_mask_detection.pth", "face_mask_detection.pb", *tfjs(folder)],
         ["face_mask_detection.caffemodel", "face_mask_detection.params", "paddle"],
     )
-    models = [[converters.read(folder / name) for name in names] for names in families]
+    models = [[model_files.read(folder / name) for name in names] for names in families]
     for family in models:
         assert len({model.digest for model in family}) == 1
     (folded, *_), (merged, *_) = models
     assert folded.card.network == merged.card.network
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(merged.tensors[name], values, rtol=0, atol=1e-6)
-    lite = converters.read(folder / "face_mask_detection.tflite")
+    lite = model_files.read(folder / "face_mask_detection.tflite")
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(lite.tensors[name], values, rtol=0, atol=1e-6)
 

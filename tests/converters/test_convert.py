@@ -14,10 +14,10 @@ import pytest
 from places import ROOT
 from seeded import FULL, SMALL, seeded_model
 
-from facemask_zoo import InvalidArgumentError, WeightsError, cli, converters
+from facemask_zoo import InvalidArgumentError, WeightsError, cli, model_files
 from facemask_zoo.backends import FRAMEWORKS
-from facemask_zoo.converters import FORMATS
 from facemask_zoo.converters.conversion import convert
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.proof import TOLERANCES
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.errors import (
@@ -51,14 +51,14 @@ def scaled(model: Model, factor: float) -> Model:
 @pytest.fixture
 def source(tmp_path):
     path = tmp_path / "source" / "modèle.safetensors"
-    converters.write(MODEL, path, "safetensors")
+    model_files.write(MODEL, path, "safetensors")
     return path
 
 
 @pytest.fixture
 def drifting(tmp_path):
     path = tmp_path / "source" / "drifting.safetensors"
-    converters.write(scaled(MODEL, 60), path, "safetensors")
+    model_files.write(scaled(MODEL, 60), path, "safetensors")
     return path
 
 
@@ -95,7 +95,7 @@ def test_every_format_is_proven(name, source, tmp_path, request):
         )
         assert (path.stat().st_size, sha256_of(path)) == (file.size, file.sha256)
     if row.reads:
-        assert converters.read(target).digest == MODEL.digest
+        assert model_files.read(target).digest == MODEL.digest
 
 
 @pytest.mark.parametrize(("name", "precision"), REDUCED)
@@ -133,7 +133,7 @@ def test_a_difference_over_the_tolerance_leaves_no_file(drifting, need, tmp_path
 def test_a_failed_conversion_leaves_what_was_there(drifting, need, tmp_path):
     need("opencv")
     folder = tmp_path / "out"
-    converters.write(MODEL, folder / "model.caffemodel", "caffe")
+    model_files.write(MODEL, folder / "model.caffemodel", "caffe")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(ConversionError):
         convert(drifting, folder / "model.caffemodel", overwrite=True)
@@ -145,7 +145,7 @@ def test_drift_may_be_allowed(drifting, need, tmp_path):
     report = convert(drifting, tmp_path / "model.onnx", allow_drift=True)
     assert not report.passed
     assert "Out of tolerance" in report.to_text()
-    assert converters.read(tmp_path / "model.onnx").digest == converters.read(drifting).digest
+    assert model_files.read(tmp_path / "model.onnx").digest == model_files.read(drifting).digest
 
 
 def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
@@ -154,7 +154,7 @@ def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
     huge = dataclasses.replace(
         MODEL, tensors={name: values * np.float32(1e30) for name, values in MODEL.tensors.items()}
     )
-    converters.write(huge, tmp_path / "huge.safetensors", "safetensors")
+    model_files.write(huge, tmp_path / "huge.safetensors", "safetensors")
     with pytest.raises(ConversionError) as caught:
         convert(tmp_path / "huge.safetensors", tmp_path / "huge.onnx")
     report = caught.value.report
@@ -176,20 +176,20 @@ def test_dead_filters_go_and_the_outputs_are_those_of_the_whole_model(source, ne
     tensors = {name: values.copy() for name, values in MODEL.tensors.items()}
     tensors["conv2d_1.weight"][[1, 4]], tensors["conv2d_1.bias"][[1, 4]] = 0, -1
     dying = dataclasses.replace(MODEL, tensors=tensors)
-    converters.write(dying, source, "safetensors", overwrite=True)
+    model_files.write(dying, source, "safetensors", overwrite=True)
     report = convert(source, tmp_path / "pruned.onnx", prune=1)
-    read = converters.read(tmp_path / "pruned.onnx")
+    read = model_files.read(tmp_path / "pruned.onnx")
     assert [stage.filters for stage in read.card.network.stages] == [5, 6, 7, 9, 6]
     assert report.parameters == read.card.network.parameter_count < report.source_parameters
     convert(source, tmp_path / "wide.onnx", prune=8)
-    read = converters.read(tmp_path / "wide.onnx")
+    read = model_files.read(tmp_path / "wide.onnx")
     assert [stage.filters for stage in read.card.network.stages] == [8, 8, 8, 16, 8]
 
 
 def test_the_input_size_may_be_changed(source, need, tmp_path):
     need("onnx")
     report = convert(source, tmp_path / "large.onnx", input_size=131)
-    read = converters.read(tmp_path / "large.onnx")
+    read = model_files.read(tmp_path / "large.onnx")
     assert read.card.network == SMALL.with_input_size(131)
     assert report.proof.anchors == read.card.network.anchor_count != SMALL.anchor_count
     assert report.proof.has_run
@@ -298,7 +298,7 @@ def test_the_command_prunes(source, need, tmp_path):
     ):
         target = tmp_path / "model.onnx"
         assert cli.main(["convert", str(source), str(target), "--overwrite", *words]) == 0
-        network = converters.read(target).card.network
+        network = model_files.read(target).card.network
         assert [stage.filters for stage in network.stages] == widths
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.ssd import reference
 
@@ -18,7 +18,7 @@ Program = needs.module("facemask_zoo.converters.coreml_program").Program
 def test_the_saved_program_computes_the_network(seed, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     path = tmp_path / "modèle.mlpackage"
-    converters.write(model, path, "coreml")
+    model_files.write(model, path, "coreml")
     batch = seeded_batch(model.card.network, 2)
     loc, scores = Program(path).run(batch)
     expected = reference.forward(model.card.network, model.tensors, batch)
@@ -28,7 +28,7 @@ def test_the_saved_program_computes_the_network(seed, tmp_path):
 
 def test_the_description_names_inputs_outputs_and_card(tmp_path):
     model = seeded_model(NETWORKS["small"], 1)
-    converters.write(model, tmp_path / "model.mlpackage", "coreml")
+    model_files.write(model, tmp_path / "model.mlpackage", "coreml")
     description = Program(tmp_path / "model.mlpackage").spec.description
     (image,) = description.input
     assert image.name == "data"

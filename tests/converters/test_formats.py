@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_model
 
-from facemask_zoo import WeightsError, converters
-from facemask_zoo.converters import FORMATS
+from facemask_zoo import WeightsError, model_files
+from facemask_zoo.converters.formats import registry
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.model import Model
 
@@ -42,23 +43,23 @@ def test_every_format_that_is_read_has_a_signature():
 def test_tensors_come_back_bit_for_bit(seed, row, assert_same, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     path = tmp_path / f"random{row.suffix}"
-    converters.write(model, path, row.name)
-    assert converters.format_of(path) is row
-    assert_same(converters.read(path), model)
+    model_files.write(model, path, row.name)
+    assert registry.format_of(path) is row
+    assert_same(model_files.read(path), model)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_names_beyond_ascii_are_taken(name, row, assert_same, tmp_path):
     model = seeded_model(NETWORKS[name], seed=9)
     path = tmp_path / "été" / f"modèle 口罩{row.suffix}"
-    converters.write(model, path, row.name)
-    assert_same(converters.read(path), model)
+    model_files.write(model, path, row.name)
+    assert_same(model_files.read(path), model)
 
 
 def test_the_same_model_gives_the_same_bytes(model, row, written, tmp_path):
     stem = written.stem if row.name == NAMES_ITS_COMPANION else "again"
     again = tmp_path / "folder" / f"{stem}{row.suffix}"
-    converters.write(model, again, row.name)
+    model_files.write(model, again, row.name)
     first, second = files_of(written), files_of(again)
     if row.name == STORES_THE_TIME:
         assert len(first.pop(row.suffix)) == len(second.pop(row.suffix))
@@ -72,7 +73,7 @@ def test_every_truncation_is_refused(row, written):
     for length in [*range(0, 200, fine), *range(200, end, coarse), end]:
         written.write_bytes(content[:length])
         with pytest.raises(WeightsError):
-            converters.read(written)
+            model_files.read(written)
 
 
 def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
@@ -82,4 +83,4 @@ def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
         damaged[position] ^= int(rng.integers(1, 256))
         written.write_bytes(damaged)
         with contextlib.suppress(WeightsError):
-            assert isinstance(converters.read(written), Model)
+            assert isinstance(model_files.read(written), Model)

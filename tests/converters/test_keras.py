@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import keras as converter
 from facemask_zoo.converters import limits
 from facemask_zoo.converters.keras_graph import graph_layers
@@ -65,7 +65,7 @@ def test_layers_are_listed_as_keras_lists_them(network, keras, tmp_path):
     built = functional_model(model)
     names = [layer.name for layer in built.layers]
     assert names == ["data", *(layer.name for layer in graph_layers(network, built.output_names))]
-    converters.write(model, tmp_path / "ours.keras", "keras")
+    model_files.write(model, tmp_path / "ours.keras", "keras")
     built.save(tmp_path / "theirs.keras")
     members = []
     for path in (tmp_path / "ours.keras", tmp_path / "theirs.keras"):
@@ -82,7 +82,7 @@ def test_an_archive_that_keras_saved_is_read(keras, tmp_path):
 
     model = seeded_model(NETWORKS["full"], seed=32)
     functional_model(model).save(tmp_path / "saved.keras")
-    read = converters.read(tmp_path / "saved.keras")
+    read = model_files.read(tmp_path / "saved.keras")
     assert (read.card.name, read.card.network) == ("saved", model.card.network)
     assert read.digest == model.digest
 
@@ -113,7 +113,7 @@ def test_batch_normalisation_is_folded(keras, tmp_path):
     image = keras.Input((260, 260, 3))
     unfolded = keras.Model(image, backend.build(network, image, Unfolded()))
     unfolded.save(tmp_path / "unfolded.keras")
-    model = converters.read(tmp_path / "unfolded.keras")
+    model = model_files.read(tmp_path / "unfolded.keras")
     batch = seeded_batch(network, 1)
     outputs = unfolded.predict_on_batch(batch.transpose(0, 2, 3, 1))
     expected = reference.forward(network, model.tensors, batch)
@@ -126,13 +126,13 @@ def test_reading_needs_no_keras(written):
 import sys
 for name in ("keras", "tensorflow", "torch", "jax"):
     sys.modules[name] = None
-from facemask_zoo import converters
-print(converters.read({str(written)!r}).digest)
+from facemask_zoo import model_files
+print(model_files.read({str(written)!r}).digest)
 """
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == converters.read(written).digest
+    assert result.stdout.strip() == model_files.read(written).digest
 
 
 def test_what_an_archive_describes_is_never_run(model, written, tmp_path, assert_same):
@@ -147,7 +147,7 @@ def test_what_an_archive_describes_is_never_run(model, written, tmp_path, assert
     }
     config["config"]["layers"].insert(0, payload)
     rewrite(written, tmp_path / "hostile.keras", config_json=json.dumps(config).encode())
-    assert_same(converters.read(tmp_path / "hostile.keras"), model)
+    assert_same(model_files.read(tmp_path / "hostile.keras"), model)
     assert not canary.exists()
 
 
@@ -168,7 +168,7 @@ def hdf5(**links) -> bytes:
 def test_weights_are_plain_and_inside_the_file(link, written, tmp_path):
     rewrite(written, tmp_path / "hostile.keras", model_weights_h5=hdf5(_0=link))
     with pytest.raises(WeightsError, match="dataset"):
-        converters.read(tmp_path / "hostile.keras")
+        model_files.read(tmp_path / "hostile.keras")
 
 
 def test_a_dataset_stored_in_another_file_is_refused(written, tmp_path):
@@ -179,7 +179,7 @@ def test_a_dataset_stored_in_another_file_is_refused(written, tmp_path):
         root.create_dataset("layers/conv2d/vars/0", (3, 3, 3, 5), "<f4", external=outside)
     rewrite(written, tmp_path / "hostile.keras", model_weights_h5=file.getvalue())
     with pytest.raises(WeightsError, match="outside"):
-        converters.read(tmp_path / "hostile.keras")
+        model_files.read(tmp_path / "hostile.keras")
 
 
 def test_a_dataset_that_claims_terabytes_is_refused(written, tmp_path):
@@ -188,7 +188,7 @@ def test_a_dataset_that_claims_terabytes_is_refused(written, tmp_path):
         root.create_dataset("layers/conv2d/vars/0", (1 << 20, 1 << 20), "<f4")
     rewrite(written, tmp_path / "hostile.keras", model_weights_h5=file.getvalue())
     with pytest.raises(WeightsError, match="take over"):
-        converters.read(tmp_path / "hostile.keras")
+        model_files.read(tmp_path / "hostile.keras")
 
 
 def test_a_zip_bomb_is_stopped(written, tmp_path, monkeypatch):
@@ -200,7 +200,7 @@ def test_a_zip_bomb_is_stopped(written, tmp_path, monkeypatch):
         new.writestr("model.weights.h5", bytes(1 << 24))
     assert path.stat().st_size < 1 << 17 < limits.MAX_FILE_BYTES
     with pytest.raises(WeightsError, match="unpacks to more"):
-        converters.read(path)
+        model_files.read(path)
 
 
 @pytest.mark.parametrize(
@@ -209,11 +209,11 @@ def test_a_zip_bomb_is_stopped(written, tmp_path, monkeypatch):
 def test_a_damaged_configuration_is_refused(config, written, tmp_path):
     rewrite(written, tmp_path / "damaged.keras", config_json=config)
     with pytest.raises(WeightsError, match="config"):
-        converters.read(tmp_path / "damaged.keras")
+        model_files.read(tmp_path / "damaged.keras")
 
 
 @pytest.mark.parametrize("name", ["config_json", "model_weights_h5"])
 def test_a_missing_member_is_named(name, written, tmp_path):
     rewrite(written, tmp_path / "incomplete.keras", **{name: None})
     with pytest.raises(WeightsError, match=name.split("_")[0]):
-        converters.read(tmp_path / "incomplete.keras")
+        model_files.read(tmp_path / "incomplete.keras")

@@ -10,7 +10,7 @@ import pytest
 from keras_process import predict
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import aizoo_pth, keras_h5
 from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers
@@ -39,25 +39,25 @@ def test_both_generations_of_keras_load_the_pair(generation, whole, model, writt
 def test_weights_without_an_architecture_are_known_by_their_layers(tmp_path):
     """As ``save_weights`` leaves them: everything at the root, the size in the JSON beside it."""
     model = seeded_model(NETWORKS["full"].with_input_size(360), seed=52)
-    converters.write(model, tmp_path / "whole.h5", "keras_h5")
+    model_files.write(model, tmp_path / "whole.h5", "keras_h5")
     with h5py.File(tmp_path / "whole.h5") as whole, h5py.File(tmp_path / "bare.h5", "w") as bare:
         for name in whole["model_weights"]:
             whole.copy(f"model_weights/{name}", bare)
         bare.attrs["layer_names"] = whole["model_weights"].attrs["layer_names"]
     (tmp_path / "whole.json").rename(tmp_path / "bare.json")
-    read = converters.read(tmp_path / "bare.h5")
+    read = model_files.read(tmp_path / "bare.h5")
     assert (read.card.name, read.card.network) == ("bare", model.card.network)
     assert read.digest == model.digest
     (tmp_path / "bare.json").unlink()
-    assert converters.read(tmp_path / "bare.h5").card.network == NETWORKS["full"]
+    assert model_files.read(tmp_path / "bare.h5").card.network == NETWORKS["full"]
 
 
 def test_an_architecture_of_any_length_fits(tmp_path, assert_same):
     """Attributes of HDF5's first layout end at 64 kilobytes."""
     model = seeded_model(NETWORKS["full"], 53)
     long = Model(dataclasses.replace(model.card, summary="n" * 100_000), model.tensors)
-    converters.write(long, tmp_path / "long.h5", "keras_h5")
-    assert_same(converters.read(tmp_path / "long.h5"), long)
+    model_files.write(long, tmp_path / "long.h5", "keras_h5")
+    assert_same(model_files.read(tmp_path / "long.h5"), long)
 
 
 def damage(path, edit) -> None:
@@ -92,7 +92,7 @@ def replace(link):
 def test_hostile_contents_are_refused(edit, written):
     damage(written, edit)
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.shared
@@ -124,7 +124,7 @@ def test_aizoos_architecture_loads_the_weights_made_again(
 ):
     """The ``.hdf5`` files that AIZOO's Keras program needs are published no more."""
     needs.package("tf_keras")
-    model = converters.read(shared / "aizoo" / weights)
+    model = model_files.read(shared / "aizoo" / weights)
     path = tmp_path / "again.hdf5"
     keras_h5.write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)
     picture = load_image(shared / "aizoo" / "demo2.jpg")
@@ -134,5 +134,5 @@ def test_aizoos_architecture_loads_the_weights_made_again(
     golden = 0.90712631 if model.card.network.input_size == 260 else 0.99999642
     assert outputs[1].max() == pytest.approx(golden, abs=1e-5)
     for name, values in model.tensors.items():
-        again = converters.read(path).tensors[name]
+        again = model_files.read(path).tensors[name]
         np.testing.assert_allclose(again, values, rtol=0, atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.mxnet import canonical_name
 
 FORMAT = "mxnet"
@@ -17,10 +17,10 @@ ARRAY_MAGIC = 0xF993FAC9
 
 
 def test_two_files_are_written_and_the_epoch_belongs_to_one(model, tmp_path, assert_same):
-    converters.write(model, tmp_path / "faces-0000.params", "mxnet")
+    model_files.write(model, tmp_path / "faces-0000.params", "mxnet")
     found = sorted(path.name for path in tmp_path.iterdir())
     assert found == ["faces-0000.params", "faces-symbol.json"]
-    assert_same(converters.read(tmp_path / "faces-0000.params"), model)
+    assert_same(model_files.read(tmp_path / "faces-0000.params"), model)
 
 
 @pytest.mark.parametrize("kind", ["float16", "float64"])
@@ -28,7 +28,7 @@ def test_other_precisions_are_read(kind, model, written):
     mx = needs.framework("mxnet").mx
     arrays = {key: array.astype(kind) for key, array in mx.nd.load(str(written)).items()}
     mx.nd.save(str(written), arrays)
-    read = converters.read(written)
+    read = model_files.read(written)
     for name, values in model.tensors.items():
         np.testing.assert_array_equal(read.tensors[name], values.astype(kind).astype("float32"))
 
@@ -49,7 +49,7 @@ def test_mxnet_imports_the_symbol(name, tmp_path):
     mx = backend.mx
     model = seeded_model(NETWORKS[name], seed=4)
     path = tmp_path / "model.params"
-    converters.write(model, path, "mxnet")
+    model_files.write(model, path, "mxnet")
     block = mx.gluon.SymbolBlock.imports(
         str(tmp_path / "model-symbol.json"), ["data"], str(path), ctx=mx.cpu()
     )
@@ -74,7 +74,7 @@ def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path,
     assert symbol.list_outputs() == ["loc_branch_concat_output", "cls_branch_concat_output"]
     symbol.save(str(tmp_path / "again-symbol.json"))
     mx.nd.save(str(tmp_path / "again.params"), mx.nd.load(str(written)))
-    assert_same(converters.read(tmp_path / "again.params"), model)
+    assert_same(model_files.read(tmp_path / "again.params"), model)
 
 
 def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
@@ -84,7 +84,7 @@ def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
     (tmp_path / "gluon-symbol.json").write_bytes(
         written.with_name("modèle-symbol.json").read_bytes()
     )
-    assert_same(converters.read(tmp_path / "gluon.params"), model)
+    assert_same(model_files.read(tmp_path / "gluon.params"), model)
 
 
 def test_the_import_leaves_numpy_as_it_was():
@@ -95,7 +95,7 @@ def test_the_import_leaves_numpy_as_it_was():
 def test_bytes_at_the_end_are_refused(written):
     written.write_bytes(written.read_bytes() + b"\0")
     with pytest.raises(WeightsError, match="bytes follow"):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_bytes_at_the_end_are_refused(written):
 def test_absurd_lengths_are_refused_before_memory_is_taken(data, message, tmp_path):
     (tmp_path / "absurd.params").write_bytes(data)
     with pytest.raises(WeightsError, match=message):
-        converters.read(tmp_path / "absurd.params")
+        model_files.read(tmp_path / "absurd.params")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"nodes": 3}', '{"nodes": [1]}', "[" * 50_000])
 def test_a_damaged_symbol_is_refused(text, written):
     written.with_name("modèle-symbol.json").write_text(text)
     with pytest.raises(WeightsError, match="symbol"):
-        converters.read(written)
+        model_files.read(written)
 
 
 def test_the_symbol_is_plain_json(written):
@@ -137,8 +137,8 @@ def test_the_symbol_is_plain_json(written):
 
 @pytest.mark.shared
 def test_aizoos_file_is_the_folded_pickle(shared):
-    published = converters.read(shared / "aizoo" / "face_mask_detection.params")
-    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    published = model_files.read(shared / "aizoo" / "face_mask_detection.params")
+    folded = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     assert published.card.network == folded.card.network
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)
@@ -148,7 +148,7 @@ def test_aizoos_file_is_the_folded_pickle(shared):
 def test_the_backend_takes_aizoos_file_as_it_is(shared):
     backend = needs.framework("mxnet")
     path = shared / "aizoo" / "face_mask_detection.params"
-    network = converters.read(path).card.network
+    network = model_files.read(path).card.network
     loaded = backend.MXNetBackend(path, signature(network), backend_options())
     loc, _ = loaded.forward(np.zeros((1, 3, 260, 260), np.float32)).values()
     np.testing.assert_allclose(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.backends import Options
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.ssd import reference
@@ -17,7 +17,7 @@ def test_what_is_written_computes_the_network(seed, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     network = model.card.network
     path = tmp_path / "modèle.param"
-    converters.write(model, path, "ncnn")
+    model_files.write(model, path, "ncnn")
     batch = seeded_batch(network, 2)
     loc, scores = backend(path, network, Options(threads=1)).forward(batch)
     expected = reference.forward(network, model.tensors, batch)
@@ -27,7 +27,7 @@ def test_what_is_written_computes_the_network(seed, tmp_path):
 
 def test_the_files_are_as_ncnn_describes_them(tmp_path):
     model = seeded_model(NETWORKS["small"], 1)
-    converters.write(model, tmp_path / "model.param", "ncnn")
+    model_files.write(model, tmp_path / "model.param", "ncnn")
     magic, counts, *lines = (tmp_path / "model.param").read_text().splitlines()
     *layers, card = lines
     assert magic == "7767517"
@@ -46,7 +46,7 @@ def test_the_files_are_as_ncnn_describes_them(tmp_path):
 
 def test_every_weight_is_in_the_binary(tmp_path):
     model = seeded_model(NETWORKS["small"], 1)
-    converters.write(model, tmp_path / "model.param", "ncnn")
+    model_files.write(model, tmp_path / "model.param", "ncnn")
     words = np.frombuffer((tmp_path / "model.bin").read_bytes(), "<u4")
     offset = 0
     for layer in model.card.network.convolutions:

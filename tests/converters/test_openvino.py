@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.ssd import reference
 
@@ -16,7 +16,7 @@ openvino = needs.module("openvino")
 def test_what_is_written_computes_the_network(seed, tmp_path):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     path = tmp_path / "modèle.xml"
-    converters.write(model, path, "openvino")
+    model_files.write(model, path, "openvino")
     assert {part.name for part in tmp_path.iterdir()} == {"modèle.xml", "modèle.bin"}
     compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for count in (1, 3):
@@ -29,7 +29,7 @@ def test_what_is_written_computes_the_network(seed, tmp_path):
 
 def test_weights_and_card_are_in_the_file(tmp_path):
     model = seeded_model(NETWORKS["small"], 1)
-    converters.write(model, tmp_path / "model.xml", "openvino")
+    model_files.write(model, tmp_path / "model.xml", "openvino")
     graph = openvino.Core().read_model(tmp_path / "model.xml")
     text = graph.get_rt_info("facemask_zoo.card").astype(str)
     assert ModelCard.from_json(text) == model.card.portable()

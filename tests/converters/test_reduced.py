@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
-from facemask_zoo import InvalidArgumentError, WeightsError, converters
+from facemask_zoo import InvalidArgumentError, WeightsError, model_files
 from facemask_zoo.backends import Options, find_framework
-from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import reference
 
@@ -76,9 +76,9 @@ def test_half_precision_is_read_and_integers_are_not(written, model):
     framework, precision, path = written
     if precision == "int8" or not FORMATS[framework].reads:
         with pytest.raises(WeightsError):
-            converters.read(path)
+            model_files.read(path)
         return
-    read = converters.read(path)
+    read = model_files.read(path)
     assert read.card == model.card.portable()
     for name, values in model.tensors.items():
         np.testing.assert_array_equal(read.tensors[name], values.astype(np.float16))

@@ -10,7 +10,7 @@ import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError
-from facemask_zoo.converters import FORMATS
+from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.saturation import SIGNED, UNSIGNED, check_weights, largest_weight
 
 SATURATES = "can saturate"

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 from seeded import SMALL, seeded_batch, seeded_model
 
-from facemask_zoo import OutputError, cards, converters, list_frameworks, store
+from facemask_zoo import OutputError, cards, list_frameworks, model_files, store
 from facemask_zoo.backends import Options
 from facemask_zoo.converters import shipping
+from facemask_zoo.converters.formats import registry
 from facemask_zoo.files import sha256_of
 from facemask_zoo.graph.signature import Signature
 
@@ -26,7 +27,7 @@ def reproducible(files):
 def folder(tmp_path):
     model = seeded_model(SMALL, 4)
     canonical = tmp_path / "seeded" / "safetensors" / "seeded.safetensors"
-    converters.write(model, canonical, "safetensors")
+    model_files.write(model, canonical, "safetensors")
     (tmp_path / "seeded.json").write_text(model.card.to_json())
     return tmp_path
 
@@ -40,7 +41,7 @@ def test_what_ships_is_canonical_and_onnx(folder):
 def test_every_framework_loads_what_is_exported(folder, tmp_path, need):
     for row in list_frameworks():
         need(row.name)
-    model = converters.read(folder / "seeded" / "safetensors" / "seeded.safetensors")
+    model = model_files.read(folder / "seeded" / "safetensors" / "seeded.safetensors")
     target = tmp_path / "exported"
     mains = shipping.export(model, target)
     assert {path.parent.name for path in mains} == set(shipping.native_formats())
@@ -69,8 +70,8 @@ def test_shipped_files_hold_the_tensors_of_the_card(name):
     card = cards.load_card(name)
     for kind in card.files:
         path = store.Weights(card).native([kind])
-        if converters.find_format(kind).reads:
-            assert converters.read(path).digest == card.tensors_sha256, kind
+        if registry.find_format(kind).reads:
+            assert model_files.read(path).digest == card.tensors_sha256, kind
 
 
 @pytest.mark.parametrize("name", SHIPPED)

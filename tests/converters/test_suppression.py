@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.converters import tflite_nms
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.images import load_image
@@ -49,7 +49,7 @@ def test_faces_of_a_seeded_network(kind, tmp_path):
     """Three classes, and thousands of boxes over the threshold before suppression."""
     model = seeded_model(NETWORKS["small"], seed=61)
     path = tmp_path / "model"
-    converters.write(model, path, kind)
+    model_files.write(model, path, kind)
     batch = seeded_batch(model.card.network, 3)
     expected = expected_faces(model, batch)
     found = RUNNERS[kind].run(path, model.card.network, batch)
@@ -64,16 +64,16 @@ def test_faces_of_a_seeded_network(kind, tmp_path):
 
 def test_the_weights_can_still_be_read(kind, tmp_path):
     model = seeded_model(NETWORKS["small"], seed=62)
-    converters.write(model, tmp_path / "model", kind)
-    read = converters.read(tmp_path / "model")
+    model_files.write(model, tmp_path / "model", kind)
+    read = model_files.read(tmp_path / "model")
     assert read.card == model.card.portable()
     assert read.digest == model.digest
 
 
 @pytest.mark.shared
 def test_faces_in_photographs(kind, shared, tmp_path):
-    model = converters.read(shared / "aizoo" / "face_mask_detection.pth").without_subnormals()
-    converters.write(model, tmp_path / "model", kind)
+    model = model_files.read(shared / "aizoo" / "face_mask_detection.pth").without_subnormals()
+    model_files.write(model, tmp_path / "model", kind)
     folder = shared / "data" / "two_stage" / "images"
     names = ["demo2.jpg", "web_demo.jpg"]
     paths = [*(shared / "aizoo" / name for name in names), *sorted(folder.iterdir())[:10]]

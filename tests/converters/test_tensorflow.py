@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.backends import Options
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Level, Network, Stage, reference
@@ -39,7 +39,7 @@ def assert_outputs(outputs, model: Model, batch) -> None:
 def test_tensorflow_runs_what_was_written(kind, name, backend, tmp_path):
     model = seeded_model(NETWORKS_AND_ONE[name], seed=22)
     path = tmp_path / "model"
-    converters.write(model, path, kind)
+    model_files.write(model, path, kind)
     batch = seeded_batch(model.card.network, 2)
     assert_outputs(backend(path, model.card.network, Options()).forward(batch), model, batch)
 
@@ -52,7 +52,7 @@ def test_tensorflow_writes_the_graph_again_and_the_card_survives(
         definition = tf.compat.v1.GraphDef.FromString(written.read_bytes())
         tf.graph_util.import_graph_def(definition, name="")
     tf.io.write_graph(graph, str(tmp_path), "again.pb", as_text=False)
-    assert_same(converters.read(tmp_path / "again.pb"), model)
+    assert_same(model_files.read(tmp_path / "again.pb"), model)
 
 
 def test_constants_that_tensorflow_shortened_are_read(model, written, tf, tmp_path):
@@ -70,24 +70,24 @@ def test_constants_that_tensorflow_shortened_are_read(model, written, tf, tmp_pa
             tensor.float_val.append(0.5)
             expected["conv2d_1.weight"] = np.full_like(expected["conv2d_1.weight"], 0.5)
     (tmp_path / "short.pb").write_bytes(definition.SerializeToString())
-    assert converters.read(tmp_path / "short.pb").digest == Model(model.card, expected).digest
+    assert model_files.read(tmp_path / "short.pb").digest == Model(model.card, expected).digest
 
 
 def test_a_file_without_a_card_is_known_by_its_layers(tf, tmp_path):
     model = seeded_model(NETWORKS["full"], seed=23)
     path = tmp_path / "bare.pb"
-    converters.write(model, path, "tensorflow")
+    model_files.write(model, path, "tensorflow")
     definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
     del definition.node[-1]
     path.write_bytes(definition.SerializeToString())
-    read = converters.read(path)
+    read = model_files.read(path)
     assert (read.card.name, read.card.network) == ("bare", model.card.network)
     assert read.digest == model.digest
 
 
 def test_saved_model_names_its_outputs_and_carries_the_card(model, tf, tmp_path):
     path = tmp_path / "saved"
-    converters.write(model, path, "saved_model")
+    model_files.write(model, path, "saved_model")
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     batch = seeded_batch(model.card.network, 3)
     outputs = serve(data=tf.constant(batch.transpose(0, 2, 3, 1)))
@@ -99,7 +99,7 @@ def test_saved_model_names_its_outputs_and_carries_the_card(model, tf, tmp_path)
 
 @pytest.mark.parametrize("kind", ["tensorflow", "saved_model"])
 def test_a_file_of_another_size_is_refused(kind, backend, tmp_path):
-    converters.write(seeded_model(NETWORKS["small"], seed=24), tmp_path / "model", kind)
+    model_files.write(seeded_model(NETWORKS["small"], seed=24), tmp_path / "model", kind)
     other = NETWORKS["small"].with_input_size(64)
     with pytest.raises(WeightsError):
         backend(tmp_path / "model", other, Options()).forward(seeded_batch(other, 1))
@@ -112,7 +112,7 @@ def test_operations_that_reach_outside_are_refused(operation, written, tf, backe
     path = tmp_path / "hostile.pb"
     path.write_bytes(definition.SerializeToString())
     with pytest.raises(WeightsError, match=operation):
-        converters.read(path)
+        model_files.read(path)
     with pytest.raises(WeightsError, match=operation):
         backend(path, NETWORKS["small"], Options())
 
@@ -137,13 +137,13 @@ def test_claims_of_terabytes_take_no_memory(written, tf, tmp_path):
                 dimension.size = 1 << 30
     (tmp_path / "huge.pb").write_bytes(definition.SerializeToString())
     with pytest.raises(WeightsError, match="cannot fill"):
-        converters.read(tmp_path / "huge.pb")
+        model_files.read(tmp_path / "huge.pb")
 
 
 @pytest.mark.shared
 def test_aizoos_file_holds_the_tensors_of_the_pickle(shared):
-    published = converters.read(shared / "aizoo" / "face_mask_detection.pb")
-    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    published = model_files.read(shared / "aizoo" / "face_mask_detection.pb")
+    folded = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     assert published.card.network == folded.card.network
     assert published.digest == folded.digest
 
@@ -151,6 +151,6 @@ def test_aizoos_file_holds_the_tensors_of_the_pickle(shared):
 @pytest.mark.shared
 def test_the_backend_runs_aizoos_file_as_it_is(shared, backend):
     path = shared / "aizoo" / "face_mask_detection.pb"
-    model = converters.read(path)
+    model = model_files.read(path)
     batch = seeded_batch(model.card.network, 2)
     assert_outputs(backend(path, model.card.network, Options()).forward(batch), model, batch)

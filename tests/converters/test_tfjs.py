@@ -9,7 +9,7 @@ import pytest
 from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import aizoo_pth, tfjs
 from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.runners import RUNNERS
@@ -32,15 +32,15 @@ def test_several_weight_files_are_joined(model, written, assert_same):
     for name, part in (("part1.bin", whole[:1001]), ("part2.bin", whole[1001:])):
         (written.parent / name).write_bytes(part)
     change(written, lambda d: d["weightsManifest"][0].update(paths=["part1.bin", "part2.bin"]))
-    assert_same(converters.read(written), model)
+    assert_same(model_files.read(written), model)
 
 
 def test_a_model_without_a_card_is_known_by_its_layers(tmp_path):
     model = seeded_model(NETWORKS["full"], seed=42)
     path = tmp_path / "bare.json"
-    converters.write(model, path, "tfjs")
+    model_files.write(model, path, "tfjs")
     change(path, lambda description: description.pop("userDefinedMetadata"))
-    read = converters.read(path)
+    read = model_files.read(path)
     assert (read.card.name, read.card.network) == ("bare", model.card.network)
     assert read.digest == model.digest
 
@@ -48,7 +48,7 @@ def test_a_model_without_a_card_is_known_by_its_layers(tmp_path):
 def test_tensorflow_js_runs_and_rewrites_the_model(model, tmp_path, assert_same):
     if RUNNERS["tfjs"].find() is None:
         pytest.skip(RUNNERS["tfjs"].missing)
-    converters.write(model, tmp_path / "model.json", "tfjs")
+    model_files.write(model, tmp_path / "model.json", "tfjs")
     batch = seeded_batch(model.card.network, 2)
     np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(tmp_path / "in.bin")
     words = [tmp_path / "model.json", tmp_path, "2", str(model.card.network.input_size)]
@@ -57,14 +57,14 @@ def test_tensorflow_js_runs_and_rewrites_the_model(model, tmp_path, assert_same)
     for name, values, tolerance in zip((LOC, SCORES), expected, (1e-4, 1e-5), strict=True):
         output = np.fromfile(tmp_path / f"{name}.out", np.float32).reshape(values.shape)
         np.testing.assert_allclose(output, values, rtol=0, atol=tolerance)
-    assert_same(converters.read(tmp_path / "again.json"), model)
+    assert_same(model_files.read(tmp_path / "again.json"), model)
 
 
 @pytest.mark.parametrize("name", ["../modèle.bin", "/etc/hostname", "sub/x.bin", "..", "", 3])
 def test_weights_elsewhere_are_refused(name, written):
     change(written, lambda d: d["weightsManifest"][0].update(paths=[name]))
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 def test_a_link_to_weights_elsewhere_is_refused(written, tmp_path):
@@ -72,7 +72,7 @@ def test_a_link_to_weights_elsewhere_is_refused(written, tmp_path):
     written.with_suffix(".bin").rename(moved)
     written.with_suffix(".bin").symlink_to(moved)
     with pytest.raises(WeightsError, match="beside"):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_link_to_weights_elsewhere_is_refused(written, tmp_path):
 def test_absurd_weights_are_refused(change_to, written):
     change(written, lambda d: d["weightsManifest"][0]["weights"][0].update(change_to))
     with pytest.raises(WeightsError):
-        converters.read(written)
+        model_files.read(written)
 
 
 @pytest.mark.parametrize("key", ["weightsManifest", "modelTopology"])
@@ -134,8 +134,8 @@ def test_aizoos_unfolded_formats_hold_the_same_110_arrays(shared):
 
 @pytest.mark.shared
 def test_aizoos_model_is_the_folded_pickle(shared):
-    published = converters.read(shared / "aizoo" / "tfjs" / "model.json")
-    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    published = model_files.read(shared / "aizoo" / "tfjs" / "model.json")
+    folded = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     assert published.card.network == folded.card.network
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)

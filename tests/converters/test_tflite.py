@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
-from facemask_zoo import WeightsError, converters
+from facemask_zoo import WeightsError, model_files
 from facemask_zoo.backends import Options
 from facemask_zoo.converters import tflite as converter
 from facemask_zoo.model import Model
@@ -44,8 +44,8 @@ def test_a_single_level_is_enough(tmp_path, assert_same):
     network = Network(16, ("mask",), (Stage(3, pool=False),), (Level(0, (0.1, 0.2), (1.0,), 2, 2),))
     model = seeded_model(network, seed=12)
     path = tmp_path / "one.tflite"
-    converters.write(model, path, "tflite")
-    assert_same(converters.read(path), model)
+    model_files.write(model, path, "tflite")
+    assert_same(model_files.read(path), model)
     batch = seeded_batch(network, 2)
     loc, _ = backend(path, network, Options()).forward(batch)
     expected, _ = reference.forward(network, model.tensors, batch)
@@ -55,10 +55,10 @@ def test_a_single_level_is_enough(tmp_path, assert_same):
 def test_a_file_without_a_card_is_known_by_its_layers(tmp_path):
     model = seeded_model(NETWORKS["full"], seed=13)
     path = tmp_path / "bare.tflite"
-    converters.write(model, path, "tflite")
+    model_files.write(model, path, "tflite")
     # Same length, another key: the metadata is there, but not ours.
     path.write_bytes(path.read_bytes().replace(b"facemask_zoo.card", b"somebody_else.key"))
-    read = converters.read(path)
+    read = model_files.read(path)
     assert read.card.name == "bare"
     assert read.card.network == model.card.network
     assert read.digest == model.digest
@@ -88,13 +88,13 @@ def test_a_quantised_file_is_refused(written, tmp_path):
     content = written.read_bytes().replace(b"loc_0_reshape/shape\0", b"loc_0_reshap/kernel\0")
     (tmp_path / "int.tflite").write_bytes(content)
     with pytest.raises(WeightsError, match="quantised"):
-        converters.read(tmp_path / "int.tflite")
+        model_files.read(tmp_path / "int.tflite")
 
 
 @pytest.mark.shared
 def test_aizoos_file_is_the_folded_pickle(shared):
-    published = converters.read(shared / "aizoo" / "face_mask_detection.tflite")
-    folded = converters.read(shared / "aizoo" / "face_mask_detection.pth")
+    published = model_files.read(shared / "aizoo" / "face_mask_detection.tflite")
+    folded = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     assert published.card.network == folded.card.network
     for name, values in folded.tensors.items():
         np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)
@@ -104,7 +104,7 @@ def test_aizoos_file_is_the_folded_pickle(shared):
 def test_the_backend_feeds_aizoos_file_one_by_one(shared):
     backend = needs.framework("tflite").TFLiteBackend
     path = shared / "aizoo" / "face_mask_detection.tflite"
-    model = converters.read(path)
+    model = model_files.read(path)
     batch = seeded_batch(model.card.network, 3)
     outputs = backend(path, model.card.network, Options(threads=2)).forward(batch)
     expected = reference.forward(model.card.network, model.tensors, batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.cards import load_card
 from facemask_zoo.datasets import check, read
@@ -47,7 +47,7 @@ def weights(tmp_path_factory):
             tensors[name] -= 2
     card = dataclasses.replace(card.portable(), name="<b>toy</b>", architecture=network)
     path = tmp_path_factory.mktemp("weights") / "toy.onnx"
-    converters.write(Model(card, tensors), path, "onnx")
+    model_files.write(Model(card, tensors), path, "onnx")
     return path
 
 

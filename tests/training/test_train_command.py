@@ -5,7 +5,7 @@ import json
 import pytest
 from seeded import SMALL, seeded_model
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.cli import main
 from facemask_zoo.training.record import read_log
 from facemask_zoo.training.trainer import WEIGHTS_NAME
@@ -16,7 +16,7 @@ FAST = ["--steps", "2", "--batch-size", "4", "--workers", "0"]
 @pytest.fixture
 def start(tmp_path):
     """Weights to fine-tune."""
-    converters.write(seeded_model(SMALL, 0), tmp_path / "start.safetensors", "safetensors")
+    model_files.write(seeded_model(SMALL, 0), tmp_path / "start.safetensors", "safetensors")
     return tmp_path / "start.safetensors"
 
 
@@ -24,7 +24,7 @@ def test_fine_tuning_for_other_classes(toys, start, tmp_path):
     output = tmp_path / "mine"
     words = ["train", "--data", toys, "--start", start, "--output", output, *FAST]
     assert main([str(word) for word in [*words, "--classes", "no_mask", "mask"]]) == 0
-    model = converters.read(output / WEIGHTS_NAME)
+    model = model_files.read(output / WEIGHTS_NAME)
     assert model.card.name == "mine"
     assert model.card.network.classes == ("no_mask", "mask")
     assert read_log(output / "log.csv")[-1]["step"] == 2
@@ -48,7 +48,7 @@ def test_a_recorded_configuration_on_own_data(toys, tmp_path):
     assert config["seed"] == 4
     assert config["schedule"]["steps"] == 2
     assert config["data"]["annotations"] == str(toys)
-    assert converters.read(tmp_path / WEIGHTS_NAME).card.name == "zoo-260"
+    assert model_files.read(tmp_path / WEIGHTS_NAME).card.name == "zoo-260"
 
 
 @pytest.mark.parametrize(

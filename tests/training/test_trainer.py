@@ -9,7 +9,7 @@ import torch
 from training.crowds import write_crowds
 from training.toys import NETWORK, toy_config, write_toys
 
-from facemask_zoo import converters
+from facemask_zoo import model_files
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DeviceError, InvalidArgumentError
 from facemask_zoo.images import load_image
@@ -59,7 +59,7 @@ def test_the_result_finds_toy_faces_it_never_saw(trained, tmp_path, framework):
 
 
 def test_the_result_carries_its_card(trained):
-    model = converters.read(trained / WEIGHTS_NAME)
+    model = model_files.read(trained / WEIGHTS_NAME)
     assert model.card.name == "toy"
     assert model.card.network == NETWORK
 
