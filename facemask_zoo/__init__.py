@@ -9,6 +9,7 @@ if not Path(__file__).with_name("converters").is_dir():
 
 from facemask_zoo.backends import list_frameworks
 from facemask_zoo.cards import list_models
+from facemask_zoo.classifier import Classifications, Classifier
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import (
@@ -26,6 +27,8 @@ from facemask_zoo.errors import (
 from facemask_zoo.version import __version__
 
 __all__ = [
+    "Classifications",
+    "Classifier",
     "Detections",
     "Detector",
     "DeviceError",

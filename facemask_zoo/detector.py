@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.backends import Backend, Options
-from facemask_zoo.cards import DEFAULT_MODEL, ModelCard
+from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard
 from facemask_zoo.detections import Detections
-from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
 from facemask_zoo.session import AUTO, open_session
@@ -106,6 +106,8 @@ class Detector:
         options = Options(device=device, precision=precision, threads=threads)
         session = open_session(model, framework=framework, options=options, trust=trust)
         card = session.card
+        if card.task != DETECTION:
+            raise WeightsError(f"{card.name!r} is no detector.")
         threshold = card.conf if conf is None else conf
         suppression = nms or card.nms
         return cls(
