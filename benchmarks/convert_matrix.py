@@ -25,6 +25,7 @@ from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.converters.formats.registry import FORMATS, Format
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
@@ -153,8 +154,8 @@ def _convert(source: Path, path: Path, target: Format, picture: Path | None) -> 
         "problem": "",
         "tensors": result.tensors_sha256,
         "runners": [f"{run.framework} {run.version}" for run in proof.runs if run.differences],
-        "loc": proof.loc,
-        "scores": proof.scores,
+        "loc": proof.worst[LOC_NAME],
+        "scores": proof.worst[SCORES_NAME],
         "bytes": sum(file.size for file in proof.files),
     }
 

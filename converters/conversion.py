@@ -22,7 +22,7 @@ from facemask_zoo.converters.formats.registry import (
     find_format,
     format_for,
 )
-from facemask_zoo.converters.proof import Proof, prove
+from facemask_zoo.converters.proof import Difference, Proof, prove
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.converters.samples import Sample, make_samples
 from facemask_zoo.errors import (
@@ -35,8 +35,11 @@ from facemask_zoo.files import Sources
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import Writer, source_files, staged
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.store import open_weights
 from facemask_zoo.version import __version__
+
+_TITLES = {LOC_NAME: "boxes", SCORES_NAME: "scores"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Report:
         target: What was written.
         format: Name of the format it was written in.
         precision: Precision it was written in.
-        input_size: Height and width of the network's input, in pixels.
+        input_shape: Shape of the network's input, without the batch.
         tensors_sha256: Digest of the canonical tensors that were written.
         parameters: Number of weights and biases that were written.
         source_parameters: Their number in the source; larger if dead filters were removed.
@@ -60,7 +63,7 @@ class Report:
     target: str
     format: str
     precision: str
-    input_size: int
+    input_shape: tuple[int, ...]
     tensors_sha256: str
     parameters: int
     source_parameters: int
@@ -92,7 +95,7 @@ class Report:
         values["passed"] = self.passed
         for entry, each in zip(values["accuracy"], self.accuracy, strict=True):
             entry["loss"] = each.loss
-        values["largest_difference"] = {"loc": self.proof.loc, "scores": self.proof.scores}
+        values["largest_difference"] = self.proof.worst
         values["versions"] = {
             "facemask_zoo": __version__,
             "python": platform.python_version(),
@@ -118,17 +121,18 @@ class Report:
         if self.parameters != self.source_parameters:
             yield f"  parameters: {self.parameters:,} instead of {self.source_parameters:,}"
         outcomes = {True: "equal bit for bit", False: "NOT EQUAL", None: "not possible"}
-        yield f"  read back: {outcomes[self.proof.tensors_equal]}; {self.proof.anchors:,} anchors"
+        yield f"  read back: {outcomes[self.proof.tensors_equal]}"
 
     def _rows(self) -> Iterable[str]:
-        rows = [("framework", "input", "boxes", "scores", "faces")]
+        names = list(self.proof.tolerances)
+        rows = [("framework", "input", *(_TITLES.get(name, name) for name in names), "faces")]
         for run in self.proof.runs:
             name = f"{run.framework} {run.version or ''}".strip()
             if run.problem:
-                rows.append((name, run.problem, "", "", ""))
+                rows.append((name, run.problem, *[""] * len(names), ""))
             for entry in run.differences:
-                faces = f"{entry.faces}, {'the same' if entry.same_faces else 'OTHERS'}"
-                rows.append((name, entry.sample, f"{entry.loc:.1e}", f"{entry.scores:.1e}", faces))
+                sizes = (f"{entry.outputs[each]:.1e}" for each in names)
+                rows.append((name, entry.sample, *sizes, _faces_text(entry)))
                 name = ""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -141,10 +145,7 @@ class Report:
         if not self.accurate:
             return "Average precision falls by more than the bound."
         if not self.proof.tolerable and not self.excused:
-            return (
-                f"Out of tolerance: expected at most {self.proof.tolerance.loc:g} in boxes and "
-                f"{self.proof.tolerance.scores:g} in scores."
-            )
+            return f"Out of tolerance: {_excess(self.proof)}."
         if not self.proof.has_run:
             return "No framework that runs this format is installed: the outputs are unproven."
         if self.excused:
@@ -216,7 +217,7 @@ def convert(
     original = _with_input_size(weights.model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
     pictures = list(pictures)
-    samples = make_samples(model.card.network.input_size, pictures)
+    samples = make_samples(model, pictures)
     writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
         with staged(model, target, row, writer, overwrite=overwrite, sources=sources) as path:
@@ -227,10 +228,10 @@ def convert(
                 target=str(target),
                 format=row.name,
                 precision=precision,
-                input_size=model.card.network.input_size,
+                input_shape=model.graph.input_shape,
                 tensors_sha256=model.digest,
-                parameters=model.card.network.parameter_count,
-                source_parameters=original.card.network.parameter_count,
+                parameters=model.graph.parameter_count,
+                source_parameters=original.graph.parameter_count,
                 proof=proof,
                 accuracy=()
                 if dataset is None
@@ -274,8 +275,10 @@ def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer |
 def _with_input_size(model: Model, input_size: int | None) -> Model:
     if input_size is None:
         return model
-    network = model.card.network.with_input_size(input_size)
-    return dataclasses.replace(model, card=dataclasses.replace(model.card, architecture=network))
+    if model.card.architecture is None:
+        raise InvalidArgumentError("input_size: only models of the zoo's architectures take one.")
+    resized = model.card.architecture.with_input_size(input_size)
+    return dataclasses.replace(model, card=dataclasses.replace(model.card, architecture=resized))
 
 
 def _check(report: Report, allow_drift: bool) -> None:
@@ -290,12 +293,23 @@ def _check(report: Report, allow_drift: bool) -> None:
         if not each.acceptable
     ]
     if not report.proof.tolerable and not report.excused:
-        limits = report.proof.tolerance
-        problems.append(
-            f"outputs differ by {report.proof.loc:.1e} in boxes (at most {limits.loc:g}) "
-            f"and {report.proof.scores:.1e} in scores (at most {limits.scores:g})"
-        )
+        problems.append(f"outputs differ by {_excess(report.proof)}")
     raise ConversionError(f"{report.target} was not written: {'; '.join(problems)}.", report)
+
+
+def _excess(proof: Proof) -> str:
+    """What differs by how much, and what was allowed."""
+    worst = proof.worst
+    return " and ".join(
+        f"{worst[name]:.1e} in {_TITLES.get(name, name)} (at most {limit:g})"
+        for name, limit in proof.tolerances.items()
+    )
+
+
+def _faces_text(entry: Difference) -> str:
+    if entry.faces is None:
+        return ""
+    return f"{entry.faces}, {'the same' if entry.same_faces else 'OTHERS'}"
 
 
 def _finite(values: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,46 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, Options
-from facemask_zoo.cards import File
+from facemask_zoo.cards import DETECTION, File
 from facemask_zoo.converters.formats.registry import Format
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.runners import RUNNERS, Runner
 from facemask_zoo.converters.samples import Sample
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
-from facemask_zoo.graph.signature import Signature
+from facemask_zoo.graph import reference, text
+from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import read
-from facemask_zoo.ssd import Network, postprocess, reference
+from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import IOU, Found
 
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """How far outputs may be from the reference's.
-
-    Attributes:
-        loc: In the raw box offsets.
-        scores: In the scores, 0..1.
-    """
-
-    loc: float
-    scores: float
-
-
-TOLERANCES = {
-    "fp32": Tolerance(1e-4, 1e-5),
-    "fp16": Tolerance(0.1, 0.01),
-    "int8": Tolerance(2.0, 0.1),
-}
-"""By precision. The lower two find what is broken; what they cost, average precision tells."""
+FACTORS = {"fp32": 1.0, "fp16": 1e3, "int8": 2e4}
+"""By precision: how many times the tolerance of the signature an output may be off. The lower two
+find what is broken; what they cost, average precision tells."""
 
 _BOX_TOLERANCE_PIXELS = 1.0
 _FRACTIONS = (1, 1)  # size of a picture whose boxes are fractions of it
 _BEST_FACES = 10
 
-Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+Outputs = Mapping[str, NDArray[np.floating[Any]]]
+"""Of one sample or of a batch, by name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +46,16 @@ class Difference:
 
     Attributes:
         sample: Name of the sample.
-        loc: Largest difference in the raw box offsets, or in the boxes, as fractions of the
-            picture, if the file gives those; NaN if one is not a number.
-        scores: Largest difference in the scores; NaN if one is not a number.
-        faces: How many the reference finds.
+        outputs: Largest difference of each output by name; of boxes, as fractions of the picture,
+            if the file gives those. NaN if one is not a number.
+        faces: How many the reference finds; None for a network that is no detector.
         same_faces: Whether the framework finds the same: classes equal, boxes within a pixel.
     """
 
     sample: str
-    loc: float
-    scores: float
-    faces: int
-    same_faces: bool
+    outputs: Mapping[str, float]
+    faces: int | None = None
+    same_faces: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,15 +89,13 @@ class Proof:
     Attributes:
         tensors_equal: Whether network and tensors come back bit for bit (rounded to half precision
             if that was asked for); None if they cannot be read.
-        tolerance: How far outputs may differ.
-        anchors: Rows of both outputs; a framework that gives other shapes refuses the file.
+        tolerances: How far each output may differ, by name.
         runs: One for each framework that may load the format.
         files: What was written, with sizes and digests.
     """
 
     tensors_equal: bool | None
-    tolerance: Tolerance
-    anchors: int
+    tolerances: Mapping[str, float]
     runs: tuple[Run, ...]
     files: tuple[File, ...]
 
@@ -126,7 +107,8 @@ class Proof:
     @property
     def tolerable(self) -> bool:
         """Whether every framework that ran agrees with the reference."""
-        return self.loc <= self.tolerance.loc and self.scores <= self.tolerance.scores
+        worst = self.worst
+        return all(worst[name] <= limit for name, limit in self.tolerances.items())
 
     @property
     def has_run(self) -> bool:
@@ -134,14 +116,10 @@ class Proof:
         return any(run.differences for run in self.runs)
 
     @property
-    def loc(self) -> float:
-        """Largest difference in the raw box offsets; 0 if nothing ran."""
-        return _worst(difference.loc for run in self.runs for difference in run.differences)
-
-    @property
-    def scores(self) -> float:
-        """Largest difference in the scores; 0 if nothing ran."""
-        return _worst(difference.scores for run in self.runs for difference in run.differences)
+    def worst(self) -> dict[str, float]:
+        """Largest difference of each output by name; 0 if nothing ran."""
+        found = [difference.outputs for run in self.runs for difference in run.differences]
+        return {name: _worst(each[name] for each in found) for name in self.tolerances}
 
 
 def prove(
@@ -163,7 +141,7 @@ def prove(
         precision: The precision that it was written in.
     """
     batch = np.stack([sample.values for sample in samples])
-    expected = _answer(_Question(source.digest, source.card.network, batch.tobytes(), source))
+    expected = _answer(_Question(source.program, batch.tobytes()))
     runs = [
         _run(framework, path, row, written, samples, batch, expected)
         for framework in FRAMEWORKS.values()
@@ -173,8 +151,7 @@ def prove(
         runs.append(_run_apart(RUNNERS[row.name], path, written, samples, batch, expected))
     return Proof(
         tensors_equal=_reads_back(path, row, written, precision),
-        tolerance=TOLERANCES[precision],
-        anchors=written.card.network.anchor_count,
+        tolerances=_tolerances(written, expected, precision),
         runs=tuple(run for run in runs if run is not None),
         files=tuple(_listed(path.parent)),
     )
@@ -182,26 +159,40 @@ def prove(
 
 @dataclasses.dataclass(frozen=True)
 class _Question:
-    """What the reference is asked; equal by content, whichever file the model came from."""
+    """What the reference is asked; equal by content, whichever file the program came from."""
 
-    digest: str
-    network: Network
-    pixels: bytes
-    source: Model = dataclasses.field(compare=False)
+    program: Program = dataclasses.field(compare=False)
+    samples: bytes
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        identity = f"{self.program.digest}{text.to_json(self.program.graph)}"
+        object.__setattr__(self, "digest", identity)
 
 
 @functools.lru_cache(maxsize=1)
-def _answer(question: _Question) -> Outputs:
+def _answer(question: _Question) -> dict[str, NDArray[np.floating[Any]]]:
     """The reference's outputs; kept, since it is slow and one model often becomes many files."""
-    size = question.network.input_size
-    pictures = np.frombuffer(question.pixels, np.float32).reshape(-1, 1, 3, size, size)
+    graph = question.program.graph
+    samples = np.frombuffer(question.samples, np.float32).reshape(-1, 1, *graph.input_shape)
     with np.errstate(over="ignore", invalid="ignore"):
-        answers = [
-            reference.forward(question.network, question.source.tensors, picture)
-            for picture in pictures  # one by one: their feature maps are large in double precision
-        ]
-    loc, scores = zip(*answers, strict=True)
-    return np.concatenate(loc), np.concatenate(scores)
+        # One by one: feature maps are large in double precision.
+        answers = [reference.forward(question.program, sample) for sample in samples]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in graph.outputs}
+
+
+def _tolerances(model: Model, expected: Outputs, precision: str) -> dict[str, float]:
+    """How far outputs may differ; of a network that is no detector, relative to their size."""
+    limits = {}
+    for spec in model.signature.outputs:
+        size = float(np.abs(expected[spec.name]).max(initial=0))
+        scale = max(1.0, size) if model.card.task != DETECTION and math.isfinite(size) else 1.0
+        limits[spec.name] = spec.tolerance * FACTORS[precision] * scale
+    return limits
+
+
+def _of_sample(outputs: Outputs, index: int) -> Outputs:
+    return {name: values[index] for name, values in outputs.items()}
 
 
 def _reads_back(path: Path, row: Format, written: Model, precision: str) -> bool | None:
@@ -212,7 +203,8 @@ def _reads_back(path: Path, row: Format, written: Model, precision: str) -> bool
         rounded = {name: values.astype(np.float32) for name, values in tensors.items()}
         written = dataclasses.replace(written, tensors=rounded)
     found = read(path)
-    return found.digest == written.digest and found.card.network == written.card.network
+    same = found.card.architecture == written.card.architecture
+    return same and found.digest == written.digest and found.graph == written.graph
 
 
 def _run(
@@ -232,14 +224,12 @@ def _run(
     if row.name not in (*backend.formats, *backend.own_formats):
         return None
     try:
-        signature = Signature.of(written.graph)
-        answers = backend(path, signature, Options()).forward(batch)
+        outputs = backend(path, written.signature, Options()).forward(batch)
     except FaceMaskZooError as error:
         return Run(framework.name, backend.version(), installed=True, problem=str(error))
-    outputs = (answers[LOC_NAME], answers[SCORES_NAME])
     differences = tuple(
-        _compare(sample, written, (outputs[0][i], outputs[1][i]), (expected[0][i], expected[1][i]))
-        for i, sample in enumerate(samples)
+        _compare(sample, written, _of_sample(outputs, index), _of_sample(expected, index))
+        for index, sample in enumerate(samples)
     )
     return Run(framework.name, backend.version(), installed=True, differences=differences)
 
@@ -257,13 +247,13 @@ def _run_apart(
     if version is None:
         return Run(runner.name, None, installed=False, problem=runner.missing)
     try:
-        found = runner.run(path, written.card.network, batch)
+        found = runner.run(path, written, batch)
     except FaceMaskZooError as error:
         return Run(runner.name, version, installed=True, problem=str(error))
     compare = _compare_faces if runner.gives_faces else _compare
     differences = tuple(
-        compare(sample, written, each, answer)
-        for sample, each, answer in zip(samples, found, zip(*expected, strict=True), strict=True)
+        compare(sample, written, each, _of_sample(expected, index))
+        for index, (sample, each) in enumerate(zip(samples, found, strict=True))
         if sample.has_detail or not runner.gives_faces
     )
     return Run(runner.name, version, installed=True, differences=differences)
@@ -273,30 +263,33 @@ def _compare_faces(sample: Sample, model: Model, found: Any, answer: Outputs) ->
     """The best faces of a file that gives boxes against those of the reference's outputs."""
     wanted = _faces(dataclasses.replace(sample, image_size=_FRACTIONS), model, answer)
     count = min(_BEST_FACES, len(wanted[0]))
+    names = model.graph.outputs
     if len(found[0]) < count or (count < _BEST_FACES and len(found[0]) != count):
-        return Difference(sample.name, math.nan, math.nan, len(wanted[0]), False)
-    loc, scores = (
-        float(np.abs(np.subtract(a[:count], b[:count], dtype=np.float64)).max(initial=0))
-        for a, b in zip(found[:2], wanted[:2], strict=True)
-    )
+        return Difference(sample.name, dict.fromkeys(names, math.nan), len(wanted[0]), False)
+    pairs = zip(found[:2], wanted[:2], strict=True)
+    differences = [_largest(a[:count], b[:count]) for a, b in pairs]
     same = bool((found[2][:count] == wanted[2][:count]).all())
-    return Difference(sample.name, loc, scores, len(wanted[0]), same)
+    outputs = dict(zip(names, differences, strict=True))
+    return Difference(sample.name, outputs, len(wanted[0]), same)
 
 
-def _compare(sample: Sample, model: Model, outputs: Outputs, expected: Outputs) -> Difference:
+def _compare(sample: Sample, model: Model, found: Outputs, expected: Outputs) -> Difference:
     with np.errstate(invalid="ignore"):
-        loc, scores = (
-            float(np.abs(np.subtract(a, b, dtype=np.float64)).max())
-            for a, b in zip(outputs, expected, strict=True)
-        )
+        outputs = {name: _largest(found[name], values) for name, values in expected.items()}
+    if model.card.task != DETECTION:
+        return Difference(sample.name, outputs)
     wanted = _faces(sample, model, expected)
-    same = _same_faces(_faces(sample, model, outputs), wanted)
-    return Difference(sample.name, loc, scores, len(wanted[0]), same)
+    same = _same_faces(_faces(sample, model, found), wanted)
+    return Difference(sample.name, outputs, len(wanted[0]), same)
+
+
+def _largest(found: NDArray[Any], expected: NDArray[Any]) -> float:
+    return float(np.abs(np.subtract(found, expected, dtype=np.float64)).max(initial=0))
 
 
 def _faces(sample: Sample, model: Model, outputs: Outputs) -> Found:
     with np.errstate(over="ignore", invalid="ignore"):
-        loc, scores = (np.asarray(values, np.float32) for values in outputs)
+        loc, scores = (np.asarray(outputs[name], np.float32) for name in (LOC_NAME, SCORES_NAME))
         return postprocess(
             loc,
             scores,

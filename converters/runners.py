@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd import Network
-from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME, LOC_NAME, SCORES_NAME
+from facemask_zoo.model import Model
+from facemask_zoo.ssd.network import INPUT_NAME
 from facemask_zoo.ssd.postprocess import Found
 
 Batch = NDArray[np.float32]
-Outputs = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+Outputs = dict[str, NDArray[np.floating[Any]]]
 
 _TFJS_SCRIPT = Path(__file__).parent / "tfjs_predict.cjs"
 _TFJS_SECONDS = 300
@@ -36,19 +36,19 @@ class Runner:
         name: What runs them.
         find: Its version; None if it is not installed.
         missing: What to say if it is not.
-        run: From file, network and (N, 3, S, S) batch to what each picture gives: its two raw
-            outputs, or its faces with boxes as fractions of it.
+        run: From file, model and (N, ...) batch to what each sample gives: its outputs by name,
+            or its faces with boxes as fractions of it.
         gives_faces: Whether it is faces.
     """
 
     name: str
     find: Callable[[], str | None]
     missing: str
-    run: Callable[[Path, Network, Batch], Sequence[Any]]
+    run: Callable[[Path, Model, Batch], Sequence[Any]]
     gives_faces: bool = False
 
 
-def run_tfjs(path: Path, network: Network, batch: Batch) -> list[Outputs]:
+def run_tfjs(path: Path, model: Model, batch: Batch) -> list[Outputs]:
     """Run a TensorFlow.js layers model in node.
 
     Raises:
@@ -56,29 +56,28 @@ def run_tfjs(path: Path, network: Network, batch: Batch) -> list[Outputs]:
     """
     with tempfile.TemporaryDirectory() as folder:
         np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(Path(folder) / "in.bin")
-        words = [str(path), folder, str(len(batch)), str(network.input_size)]
+        words = [str(path), folder, str(len(batch)), str(model.graph.input_shape[-1])]
         result = subprocess.run(
             [_node(), _TFJS_SCRIPT, *words], capture_output=True, timeout=_TFJS_SECONDS, check=False
         )
         if result.returncode:
             raise WeightsError(f"TensorFlow.js does not accept {path}: {result.stderr.decode()}")
-        loc, scores = (
-            np.fromfile(Path(folder) / f"{name}.out", np.float32).reshape(
-                len(batch), network.anchor_count, columns
-            )
-            for name, columns in ((LOC_NAME, BOX_COORDINATES), (SCORES_NAME, len(network.classes)))
-        )
-        return list(zip(loc, scores, strict=True))
+        outputs = {
+            name: np.fromfile(Path(folder) / f"{name}.out", np.float32).reshape(-1, *shape)
+            for name, shape in model.graph.output_shapes.items()
+        }
+        return [{name: each[i] for name, each in outputs.items()} for i in range(len(batch))]
 
 
-def run_coreml(path: Path, network: Network, batch: Batch) -> list[Outputs]:
+def run_coreml(path: Path, model: Model, batch: Batch) -> list[Outputs]:
     """Carry out a Core ML program in NumPy, since Apple's own runs on its systems alone."""
     from facemask_zoo.converters.coreml_program import Program
 
-    return list(zip(*Program(path).run(batch), strict=True))
+    answers = zip(*Program(path).run(batch), strict=True)
+    return [dict(zip(model.graph.outputs, answer, strict=True)) for answer in answers]
 
 
-def run_onnx_nms(path: Path, network: Network, batch: Batch) -> list[Found]:
+def run_onnx_nms(path: Path, model: Model, batch: Batch) -> list[Found]:
     """Run an ONNX file that gives boxes.
 
     Raises:
@@ -97,7 +96,7 @@ def run_onnx_nms(path: Path, network: Network, batch: Batch) -> list[Found]:
     return [(boxes[rows], scores[rows], class_ids[rows]) for rows in chosen]
 
 
-def run_tflite_nms(path: Path, network: Network, batch: Batch) -> list[Found]:
+def run_tflite_nms(path: Path, model: Model, batch: Batch) -> list[Found]:
     """Run a TFLite file that gives boxes.
 
     Raises:

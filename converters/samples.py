@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.images import ImageSource, load_image
-from facemask_zoo.ssd import preprocess
+from facemask_zoo.model import Model
 
 _NOISE_SEED = 1
 _DRAWING_HEIGHT, _DRAWING_WIDTH = 300, 400
@@ -23,7 +23,7 @@ class Sample:
 
     Attributes:
         name: What it is.
-        values: (3, S, S) float32 RGB, 0..1.
+        values: (...) float32 in the shape of the network's input, 0..1.
         image_size: Width and height of the picture it was made from, in pixels.
     """
 
@@ -37,30 +37,32 @@ class Sample:
         return bool(self.values.std() > 0)
 
 
-def make_samples(size: int, pictures: Iterable[ImageSource] = ()) -> list[Sample]:
-    """Zeros, a half, noise, and pictures.
+def make_samples(model: Model, pictures: Iterable[ImageSource] = ()) -> list[Sample]:
+    """Zeros, a half, noise, and pictures where the network sees such.
 
     Args:
-        size: Height and width of the network's input, in pixels.
+        model: What they are for.
         pictures: Any form that :func:`facemask_zoo.images.load_image` takes; a drawing if empty.
 
     Raises:
         ImageError: A picture cannot be read.
     """
-    shape = (3, size, size)
+    shape = model.graph.input_shape
     noise = np.random.Generator(np.random.PCG64(_NOISE_SEED)).random(shape)
     plain = {
         "zeros": np.zeros(shape),
         "half": np.full(shape, 0.5),
         "noise": noise,
     }
-    samples = [
-        Sample(name, values.astype(np.float32), (size, size)) for name, values in plain.items()
-    ]
+    size = (shape[-1], shape[-2]) if len(shape) == 3 else (1, 1)
+    samples = [Sample(name, values.astype(np.float32), size) for name, values in plain.items()]
+    if len(shape) != 3 or shape[0] != 3:
+        return samples
     images = {_name(picture, index): load_image(picture) for index, picture in enumerate(pictures)}
+    prepare = model.card.preprocessing
     for name, image in (images or {"drawing": drawing()}).items():
         height, width = image.shape[:2]
-        samples.append(Sample(name, preprocess(image, size), (width, height)))
+        samples.append(Sample(name, prepare(image, *shape[1:]), (width, height)))
     return samples
 
 

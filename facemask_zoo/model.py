@@ -10,6 +10,7 @@ from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.program import Program, Tensors
+from facemask_zoo.graph.signature import Signature
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Model:
     def program(self) -> Program:
         """Graph, tensors and the card's text, as files hold them."""
         return Program(self.graph, self.tensors, self.card.portable().to_json())
+
+    @property
+    def signature(self) -> Signature:
+        """Names and shapes of what goes in and out, with tolerances."""
+        return Signature.of(self.graph)
 
     @property
     def digest(self) -> str:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 from facemask_zoo.graph.graph import Graph
-from facemask_zoo.graph.operations import Shape
+from facemask_zoo.graph.operations import (
+    Concatenate,
+    HardSigmoid,
+    Reshape,
+    Shape,
+    Sigmoid,
+    Slice,
+    Softmax,
+    Transpose,
+)
 
 DEFAULT_TOLERANCE = 1e-4
 """Largest difference of an output between two frameworks in single precision."""
+
+PROBABILITY_TOLERANCE = 1e-5
+"""The same for outputs that are probabilities, 0..1."""
+
+_PASSES_ON = (Concatenate, Reshape, Slice, Transpose)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,18 +53,12 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
     @classmethod
-    def of(cls, graph: Graph, tolerances: Mapping[str, float] | None = None) -> Signature:
-        """The signature of a graph.
-
-        Args:
-            graph: The network.
-            tolerances: By output; ``DEFAULT_TOLERANCE`` where one is not named.
-        """
-        known = tolerances or {}
+    def of(cls, graph: Graph) -> Signature:
+        """The signature of a graph; outputs that are probabilities have their own tolerance."""
         return cls(
             TensorSpec(graph.input, graph.input_shape),
             tuple(
-                TensorSpec(name, shape, known.get(name, DEFAULT_TOLERANCE))
+                TensorSpec(name, shape, _tolerance(graph, name))
                 for name, shape in graph.output_shapes.items()
             ),
         )
@@ -60,3 +67,12 @@ class Signature:
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in order."""
         return tuple(spec.name for spec in self.outputs)
+
+
+def _tolerance(graph: Graph, name: str) -> float:
+    """Of an output, by the operations that it ends in."""
+    operation = graph.by_name.get(name)
+    if isinstance(operation, _PASSES_ON):
+        return max(_tolerance(graph, each) for each in operation.inputs)
+    probability = isinstance(operation, Sigmoid | HardSigmoid | Softmax)
+    return PROBABILITY_TOLERANCE if probability else DEFAULT_TOLERANCE

@@ -18,7 +18,7 @@ from facemask_zoo import InvalidArgumentError, WeightsError, cli, model_files
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters.conversion import convert
 from facemask_zoo.converters.formats.registry import FORMATS
-from facemask_zoo.converters.proof import TOLERANCES
+from facemask_zoo.converters.proof import FACTORS
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.errors import (
     ConversionError,
@@ -27,10 +27,12 @@ from facemask_zoo.errors import (
     UnknownNameError,
 )
 from facemask_zoo.files import sha256_of
+from facemask_zoo.graph.signature import DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE
 from facemask_zoo.model import Model
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 
 MODEL = seeded_model(SMALL, 21)
-LOC_TOLERANCE, SCORE_TOLERANCE = TOLERANCES["fp32"].loc, TOLERANCES["fp32"].scores
+LOC_TOLERANCE, SCORE_TOLERANCE = DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE
 REDUCED = [
     (row.name, precision)
     for row in FORMATS.values()
@@ -84,8 +86,8 @@ def test_every_format_is_proven(name, source, tmp_path, request):
         plain = [] if apart and RUNNERS[name].gives_faces else ["zeros", "half"]
         assert [entry.sample for entry in run.differences] == [*plain, "noise", "drawing"]
         for entry in run.differences:
-            assert entry.loc <= LOC_TOLERANCE
-            assert entry.scores <= SCORE_TOLERANCE
+            assert entry.outputs[LOC_NAME] <= LOC_TOLERANCE
+            assert entry.outputs[SCORES_NAME] <= SCORE_TOLERANCE
             # A picture without detail excites neighbours alike: which is kept is a matter of luck.
             assert entry.same_faces or entry.sample in ("zeros", "half")
     assert report.tensors_sha256 == MODEL.digest
@@ -105,7 +107,7 @@ def test_lower_precisions_are_smaller_and_near(name, precision, source, need, po
     report = convert(source, target, precision=precision, pictures=[portrait])
     assert report.passed
     assert report.proof.has_run
-    assert TOLERANCES["fp32"].loc < report.proof.loc <= TOLERANCES[precision].loc
+    assert LOC_TOLERANCE < report.proof.worst[LOC_NAME] <= LOC_TOLERANCE * FACTORS[precision]
     readable = precision == "fp16" and FORMATS[name].reads
     assert report.proof.tensors_equal is (True if readable else None)
 
@@ -125,8 +127,8 @@ def test_a_difference_over_the_tolerance_leaves_no_file(drifting, need, tmp_path
     report = caught.value.report
     assert report.proof.whole
     assert not report.passed
-    assert report.proof.loc > LOC_TOLERANCE
-    assert report.proof.scores <= SCORE_TOLERANCE
+    assert report.proof.worst[LOC_NAME] > LOC_TOLERANCE
+    assert report.proof.worst[SCORES_NAME] <= SCORE_TOLERANCE
     assert names_in(folder) == []
 
 
@@ -158,8 +160,8 @@ def test_outputs_that_are_not_numbers_are_no_proof(need, tmp_path):
     with pytest.raises(ConversionError) as caught:
         convert(tmp_path / "huge.safetensors", tmp_path / "huge.onnx")
     report = caught.value.report
-    assert not math.isfinite(report.proof.loc)
-    assert json.loads(report.to_json())["largest_difference"]["loc"] is None
+    assert not math.isfinite(report.proof.worst[LOC_NAME])
+    assert json.loads(report.to_json())["largest_difference"][LOC_NAME] is None
     assert not (tmp_path / "huge.onnx").exists()
 
 
@@ -191,7 +193,7 @@ def test_the_input_size_may_be_changed(source, need, tmp_path):
     report = convert(source, tmp_path / "large.onnx", input_size=131)
     read = model_files.read(tmp_path / "large.onnx")
     assert read.card.network == SMALL.with_input_size(131)
-    assert report.proof.anchors == read.card.network.anchor_count != SMALL.anchor_count
+    assert read.card.network.anchor_count != SMALL.anchor_count
     assert report.proof.has_run
 
 
@@ -269,11 +271,11 @@ def test_the_command_reports(source, need, demo_picture, tmp_path, capsys):
     values = json.loads(report.read_text())
     assert values["passed"] is True
     assert values["format"] == "onnx"
-    assert values["proof"]["anchors"] == SMALL.anchor_count
+    assert tuple(values["input_shape"]) == SMALL.graph.input_shape
     (file,) = values["proof"]["files"]
     assert (file["name"], file["sha256"]) == ("model.onnx", sha256_of(target))
     assert values["versions"]["onnx"]
-    assert 0 < values["largest_difference"]["loc"] <= LOC_TOLERANCE
+    assert 0 < values["largest_difference"][LOC_NAME] <= LOC_TOLERANCE
 
 
 def test_the_command_fails_over_the_tolerance(drifting, need, tmp_path, capsys):
