@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
+from types import ModuleType
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +13,9 @@ from numpy.typing import NDArray
 # do not depend on whether OpenCV is installed.
 _COEFFICIENT_BITS = 11
 _COEFFICIENT_ONE = 1 << _COEFFICIENT_BITS
+
+# Of OpenCV's own limits; larger pictures are beyond its 16-bit coordinates.
+_OPENCV_SIDE = 32_000
 
 
 def preprocess(image: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
@@ -28,6 +35,8 @@ def preprocess(image: NDArray[np.uint8], size: int) -> NDArray[np.float32]:
 def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Bilinear resize, equal to ``cv2.resize(image, (width, height))`` in every bit.
 
+    OpenCV does it where it is installed and proves equal here, in a fraction of the time.
+
     Args:
         image: (H, W, C).
         width: New width, in pixels.
@@ -38,6 +47,15 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
     """
     if image.shape[:2] == (height, width):
         return image
+    opencv = _equal_opencv() if max(*image.shape, width, height) <= _OPENCV_SIDE else None
+    if opencv is None:
+        return resize_in_numpy(image, width, height)
+    resized = np.asarray(opencv.resize(image, (width, height)), np.uint8)
+    return resized.reshape(height, width, image.shape[2])
+
+
+def resize_in_numpy(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """What :func:`resize` does, without OpenCV."""
     top, bottom, weights_y = _taps(image.shape[0], height, clamp_weight=False)
     left, right, weights_x = _taps(image.shape[1], width, clamp_weight=True)
     rows = [
@@ -49,6 +67,21 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
         for weight, row in zip(weights_y, rows, strict=True)
     ]
     return ((blended[0] + blended[1] + 2) >> 2).astype(np.uint8)
+
+
+@functools.cache
+def _equal_opencv() -> ModuleType | None:
+    """OpenCV, if it is installed and gives the same bytes as NumPy on this machine."""
+    try:
+        opencv = importlib.import_module("cv2")
+    except ImportError:
+        return None
+    noise = np.random.Generator(np.random.PCG64(0))
+    for height, width in ((37, 53), (120, 90), (480, 640)):
+        image = (noise.random((height, width, 3)) * 256).astype(np.uint8)
+        if not np.array_equal(opencv.resize(image, (64, 48)), resize_in_numpy(image, 64, 48)):
+            return None
+    return opencv
 
 
 def _blend_columns(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import needs
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemask_zoo.ssd import preprocess
-from facemask_zoo.ssd.preprocess import resize
+from facemask_zoo.ssd.preprocess import _equal_opencv, resize, resize_in_numpy
 
 
 @given(
@@ -17,14 +19,35 @@ from facemask_zoo.ssd.preprocess import resize
 def test_resize_equals_opencv_in_every_bit(height, width, size, seed):
     cv2 = needs.module("cv2")
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resize(image, size, size), cv2.resize(image, (size, size)))
+    expected = cv2.resize(image, (size, size))
+    np.testing.assert_array_equal(resize_in_numpy(image, size, size), expected)
+    np.testing.assert_array_equal(resize(image, size, size), expected)
 
 
 @pytest.mark.parametrize("shape", [(520, 520), (260, 260), (1, 1), (260, 520)])
 def test_resize_equals_opencv_at_whole_factors(shape):
     cv2 = needs.module("cv2")
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(resize(image, 260, 260), cv2.resize(image, (260, 260)))
+    expected = cv2.resize(image, (260, 260))
+    np.testing.assert_array_equal(resize_in_numpy(image, 260, 260), expected)
+    np.testing.assert_array_equal(resize(image, 260, 260), expected)
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_an_opencv_that_is_missing_or_differs_is_not_used(absent, monkeypatch):
+    class Other:
+        @staticmethod
+        def resize(image, size):
+            return np.zeros((size[1], size[0], 3), np.uint8)
+
+    monkeypatch.setitem(sys.modules, "cv2", None if absent else Other)
+    _equal_opencv.cache_clear()
+    image = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    try:
+        np.testing.assert_array_equal(resize(image, 26, 26), resize_in_numpy(image, 26, 26))
+        assert _equal_opencv() is None
+    finally:
+        _equal_opencv.cache_clear()
 
 
 def test_resize_by_hand():
