@@ -104,13 +104,20 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
         return (height, width) if sideways else (width, height)
 
 
-def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = False) -> None:
+def save_image(
+    image: NDArray[np.uint8],
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
     """Write a picture; the suffix says in which format.
 
     Args:
         image: (H, W, 3) RGB.
         path: Target.
         overwrite: Replace a file that exists, once the new one is whole.
+        quality: Of formats that lose something, 1..100; Pillow's choice if None.
 
     Raises:
         OutputError: The file exists and `overwrite` is False, or it is a folder.
@@ -121,7 +128,8 @@ def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = 
         raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(IMAGE_SUFFIXES)}.")
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
-            Image.fromarray(image).save(temporary)
+            options: dict[str, Any] = {} if quality is None else {"quality": quality}
+            Image.fromarray(image).save(temporary, **options)
     except OSError as error:
         raise ImageError(f"Cannot write {str(path)!r}: {error}.") from error
 
