@@ -110,7 +110,7 @@ def put_on_like_dataroots(
 def _distance(point: NDArray[np.float64], start: Any, end: Any) -> float:
     """From a point to the line through two others."""
     (dx, dy), (px, py) = end - start, point - start
-    return abs(dx * py - dy * px) / max(math.hypot(dx, dy), 1e-9)
+    return float(abs(dx * py - dy * px) / max(math.hypot(dx, dy), 1e-9))
 
 
 def _compatible(

@@ -27,7 +27,7 @@ from facemask_zoo.errors import (
     OutputError,
     UnknownNameError,
 )
-from facemask_zoo.files import Sources, atomic_path
+from facemask_zoo.files import Sources
 from facemask_zoo.images import load_image
 from facemask_zoo.masks.journal import Journal
 from facemask_zoo.masks.landmarkers import Landmarker
@@ -142,7 +142,7 @@ def generate(plan: Plan, make_tool: Callable[[], Tool], *, workers: int = 1) -> 
 
     Raises:
         InvalidArgumentError: The plan or the number of workers is no good.
-        OutputError: The folder holds outputs of another plan.
+        OutputError: The folder holds outputs of another plan, or its annotations are not ours.
     """
     if workers < 1:
         raise InvalidArgumentError(f"workers: expected at least 1, but got {workers}.")
@@ -155,6 +155,8 @@ def generate(plan: Plan, make_tool: Callable[[], Tool], *, workers: int = 1) -> 
         "templates": list(templates),
     }
     journal = Journal(plan.output, settings)
+    for name in (ANNOTATIONS_NAME, REPORT_NAME):
+        journal.check(name)
     sources = Sources(job.path for job in jobs)
     outcomes: list[Outcome] = []
     records: list[dict[str, Any]] = []
@@ -169,7 +171,7 @@ def generate(plan: Plan, make_tool: Callable[[], Tool], *, workers: int = 1) -> 
         outcomes.append(outcome)
         records += [entry] if entry else []
         yield outcome
-    _finish(plan.output, records, outcomes)
+    _finish(journal, records, outcomes)
 
 
 Made = tuple[bytes, dict[str, Any]] | FaceMaskZooError
@@ -331,7 +333,9 @@ def _check_names(jobs: Sequence[Job]) -> None:
             raise InvalidArgumentError(f"{other} and {job.path} would both become {job.name}.")
 
 
-def _finish(folder: Path, records: Sequence[dict[str, Any]], outcomes: Sequence[Outcome]) -> None:
+def _finish(
+    journal: Journal, records: Sequence[dict[str, Any]], outcomes: Sequence[Outcome]
+) -> None:
     report = {
         "pictures": len(outcomes),
         "written": len(records),
@@ -342,8 +346,7 @@ def _finish(folder: Path, records: Sequence[dict[str, Any]], outcomes: Sequence[
         },
     }
     for name, content in ((ANNOTATIONS_NAME, _coco(records)), (REPORT_NAME, report)):
-        with atomic_path(folder / name, overwrite=True) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        journal.write(name, (json.dumps(content, indent=1) + "\n").encode(), {})
 
 
 def _coco(records: Sequence[dict[str, Any]]) -> dict[str, Any]:

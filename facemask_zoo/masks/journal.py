@@ -32,6 +32,7 @@ class Journal:
         self._folder = folder
         self._path = folder / JOURNAL_NAME
         self._entries: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, set[str]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._open(json.loads(json.dumps(settings)))
 
@@ -42,6 +43,18 @@ class Journal:
         if entry is None or not path.is_file() or sha256_of(path) != entry["sha256"]:
             return None
         return entry
+
+    def check(self, name: str) -> None:
+        """Make sure that nothing is in the way of an output but what this run wrote.
+
+        Raises:
+            OutputError: Something is.
+        """
+        path = self._folder / name
+        if not os.path.lexists(path):
+            return
+        if not path.is_file() or sha256_of(path) not in self._digests.get(name, ()):
+            raise OutputError(f"{path} exists already and was not written by this run.")
 
     def write(self, name: str, content: bytes, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Write one output whole, and what is to be remembered of it first.
@@ -58,12 +71,11 @@ class Journal:
             OutputError: A file is in the way that this run has not written.
             OSError: It cannot be written.
         """
+        self.check(name)
         path = self._folder / name
-        if os.path.lexists(path) and self.done(name) is None:
-            raise OutputError(f"{path} exists already and was not written by this run.")
         entry = {**facts, "name": name, "sha256": hashlib.sha256(content).hexdigest()}
         self._append(entry)
-        self._entries[name] = entry
+        self._remember(entry)
         with atomic_path(path, overwrite=True) as temporary:
             temporary.write_bytes(content)
         return entry
@@ -78,7 +90,12 @@ class Journal:
                 f"{self._folder} holds the outputs of a run with other settings. "
                 "Name another folder, or repeat the call that made it."
             )
-        self._entries = {entry["name"]: entry for entry in lines[1:]}
+        for entry in lines[1:]:
+            self._remember(entry)
+
+    def _remember(self, entry: dict[str, Any]) -> None:
+        self._entries[entry["name"]] = entry
+        self._digests.setdefault(entry["name"], set()).add(entry["sha256"])
 
     def _read(self) -> list[dict[str, Any]]:
         """All whole lines; one that was cut off is removed, lest the next be joined to it."""
