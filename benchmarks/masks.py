@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from facemask_zoo.benchmarks import environment
 from facemask_zoo.benchmarks.markdown import table
 from facemask_zoo.datasets.labels import MASK
+from facemask_zoo.datasets.landmarks import Points
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.images import load_image
 from facemask_zoo.masks import Masked, MediaPipeLandmarker, Wearing, list_templates, put_on
 from facemask_zoo.masks.command import bare_faces
-from facemask_zoo.masks.points import Points
 from facemask_zoo.ssd.boxes import iou
 
 _OVERLAP = 0.4

@@ -1,5 +1,6 @@
 """Masks on bare faces: templates, landmarks, four ways of wearing, and whole data sets."""
 
+from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.masks.landmarkers import (
     DlibLandmarker,
     FfhqLandmarker,
@@ -10,7 +11,7 @@ from facemask_zoo.masks.landmarkers import (
 )
 from facemask_zoo.masks.place import Masked, put_on
 from facemask_zoo.masks.template import Template, list_templates, load_template
-from facemask_zoo.masks.wearing import SHARES, Wearing
+from facemask_zoo.masks.wearing import SHARES
 
 __all__ = [
     "SHARES",

@@ -19,6 +19,7 @@ from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets.labels import NO_MASK
 from facemask_zoo.datasets.types import Box
+from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.masks import overlay
@@ -32,7 +33,7 @@ from facemask_zoo.masks.landmarkers import (
     PtsLandmarker,
 )
 from facemask_zoo.masks.template import list_templates
-from facemask_zoo.masks.wearing import SHARES, Wearing
+from facemask_zoo.masks.wearing import SHARES
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from facemask_zoo.datasets.landmarks import CHIN, check_points
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.images import load_image
-from facemask_zoo.masks.points import CHIN, check_points
 
 _NOSE, _LEFT, _RIGHT = 28, 2, 14
 _WIDENING = 1.2

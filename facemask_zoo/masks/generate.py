@@ -20,6 +20,7 @@ from PIL import Image
 from facemask_zoo.datasets.labels import LABELS
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.types import Box
+from facemask_zoo.datasets.wearing import MASKED_FACE_NET, Wearing
 from facemask_zoo.errors import (
     FaceMaskZooError,
     ImageError,
@@ -33,7 +34,7 @@ from facemask_zoo.masks.journal import Journal
 from facemask_zoo.masks.landmarkers import Landmarker
 from facemask_zoo.masks.place import Masked, put_on
 from facemask_zoo.masks.template import list_templates, load_template
-from facemask_zoo.masks.wearing import MASKED_FACE_NET, SHARES, Wearing
+from facemask_zoo.masks.wearing import SHARES
 
 ANNOTATIONS_NAME = "annotations.json"
 REPORT_NAME = "report.json"

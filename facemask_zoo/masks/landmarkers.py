@@ -6,13 +6,20 @@ import dataclasses
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.datasets.landmarks import (
+    COUNT,
+    FFHQ_SIDE,
+    Points,
+    check_points,
+    read_ffhq,
+)
 from facemask_zoo.datasets.types import Box
 from facemask_zoo.errors import (
     DatasetError,
@@ -22,7 +29,6 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.extras import require
-from facemask_zoo.masks.points import COUNT, Points, check_points
 
 _MAX_PTS_BYTES = 1 << 16
 _CROP_MARGIN = 0.35
@@ -151,26 +157,6 @@ class FfhqLandmarker:
         if points is None:
             raise DatasetError(f"{path}: FFHQ's metadata has no entry {number[:20]!r}.")
         return [points * (image.shape[1] / FFHQ_SIDE)]
-
-
-FFHQ_SIDE = 1024
-"""Side in pixels of the pictures whose landmarks FFHQ's metadata holds."""
-
-
-def read_ffhq(path: Path) -> Mapping[int, Points]:
-    """Landmarks by FFHQ's number, in pixels of the 1024 x 1024 pictures.
-
-    Raises:
-        DatasetError: The file is missing or not FFHQ's metadata.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-        return {
-            int(number): check_points(entry["image"]["face_landmarks"])
-            for number, entry in content.items()
-        }
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is not FFHQ's metadata: {error!r}") from error
 
 
 class DlibLandmarker:

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.datasets.landmarks import BRIDGE, JAW, Points
 from facemask_zoo.extras import require
-from facemask_zoo.masks.points import BRIDGE, JAW, Points
 
 Map = NDArray[np.float32]
 

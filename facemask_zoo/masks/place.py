@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.datasets.landmarks import Points, Pose, check_points, face_box, pose_of
 from facemask_zoo.datasets.types import Box
+from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.extras import require
 from facemask_zoo.images import load_image
 from facemask_zoo.masks.light import Light, measure
-from facemask_zoo.masks.points import Points, Pose, check_points, face_box, pose_of
 from facemask_zoo.masks.template import LANDMARKS, Template, chart_points, load_template
 from facemask_zoo.masks.warp import ThinPlate, draw_mesh, grid
-from facemask_zoo.masks.wearing import Wearing, move
+from facemask_zoo.masks.wearing import move
 
 MIN_FACE = 16.0
 """Narrowest jaw, in pixels, that a mask is put on."""

@@ -80,6 +80,10 @@ def test_a_data_set_reads_back_as_it_was_made(plan):
     outcomes = list(generate(plan, tool))
     assert not any(each.problem for each in outcomes)
     dataset = read(plan.output / "annotations.json")
+    tree = read(plan.output)
+    assert {each.path: each.labels for each in tree.pictures} == {
+        each.path: each.labels for each in dataset.pictures
+    }
     assert not dataset.problems
     assert len(dataset) == dataset.face_count == 4
     labels = collections.Counter(picture.labels[0] for picture in dataset.pictures)

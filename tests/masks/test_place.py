@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from facemask_zoo.datasets.landmarks import check_points, face_box, pose_of
 from facemask_zoo.errors import ImageError, InvalidArgumentError, UnknownNameError
 from facemask_zoo.masks import Masked, Wearing, list_templates, put_on
-from facemask_zoo.masks.points import check_points, face_box, pose_of
 
 NOSE, MOUTH, CHIN = (150, 150), (150, 185), (150, 230)
 COVERED = {

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.datasets.types import Box
-from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.errors import DatasetError, InvalidArgumentError
 
 Points = NDArray[np.float64]
 """(68, 2) x and y in pixels of the picture. "Left" is the left of the picture throughout."""
@@ -99,3 +102,23 @@ def face_box(points: Points, size: tuple[int, int]) -> Box:
     x1, x2 = np.clip([x1, x2], 0, width)
     y1, y2 = np.clip([y1, y2], 0, height)
     return (float(x1), float(y1), float(x2), float(y2))
+
+
+FFHQ_SIDE = 1024
+"""Side in pixels of the pictures whose landmarks FFHQ's metadata holds."""
+
+
+def read_ffhq(path: Path) -> Mapping[int, Points]:
+    """Landmarks by FFHQ's number, in pixels of the 1024 x 1024 pictures.
+
+    Raises:
+        DatasetError: The file is missing or not FFHQ's metadata.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        return {
+            int(number): check_points(entry["image"]["face_landmarks"])
+            for number, entry in content.items()
+        }
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} is not FFHQ's metadata: {error!r}") from error
