@@ -50,6 +50,9 @@ _MODULE_COMMANDS = {
     "eval": _ModuleCommand(
         "facemask_zoo.evaluation.command", "evaluation", "measure models on annotated pictures"
     ),
+    "mask": _ModuleCommand(
+        "facemask_zoo.masks.command", "masks", "put masks on bare faces; make whole data sets"
+    ),
     "train": _ModuleCommand(
         "facemask_zoo.training.command", "training", "train or fine-tune a model"
     ),

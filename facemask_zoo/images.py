@@ -66,6 +66,27 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         return _decode(file, repr(str(source)), max_pixels)
 
 
+def load_rgba(
+    source: str | os.PathLike[str] | bytes, max_pixels: int = MAX_PIXELS
+) -> NDArray[np.uint8]:
+    """Read a picture that is to be laid over another, as it is stored.
+
+    Args:
+        source: Path or encoded bytes.
+        max_pixels: Largest width x height accepted; checked before pixels are decoded.
+
+    Returns:
+        (H, W, 4) uint8 RGB and alpha, colours not multiplied by alpha.
+
+    Raises:
+        ImageError: The picture is missing, damaged, too large, or has no transparency.
+    """
+    if isinstance(source, bytes):
+        return _decode_rgba(io.BytesIO(source), f"a picture of {len(source)} bytes", max_pixels)
+    with _file(Path(source)) as file:
+        return _decode_rgba(file, repr(os.fspath(source)), max_pixels)
+
+
 def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height of the picture that :func:`load_image` gives, from the header alone.
 
@@ -83,13 +104,20 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
         return (height, width) if sideways else (width, height)
 
 
-def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = False) -> None:
+def save_image(
+    image: NDArray[np.uint8],
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    quality: int | None = None,
+) -> None:
     """Write a picture; the suffix says in which format.
 
     Args:
         image: (H, W, 3) RGB.
         path: Target.
         overwrite: Replace a file that exists, once the new one is whole.
+        quality: Of formats that lose something, 1..100; Pillow's choice if None.
 
     Raises:
         OutputError: The file exists and `overwrite` is False, or it is a folder.
@@ -100,7 +128,8 @@ def save_image(image: NDArray[np.uint8], path: str | Path, *, overwrite: bool = 
         raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(IMAGE_SUFFIXES)}.")
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
-            Image.fromarray(image).save(temporary)
+            options: dict[str, Any] = {} if quality is None else {"quality": quality}
+            Image.fromarray(image).save(temporary, **options)
     except OSError as error:
         raise ImageError(f"Cannot write {str(path)!r}: {error}.") from error
 
@@ -129,6 +158,13 @@ def _decode(file: BinaryIO, what: str, max_pixels: int) -> NDArray[np.uint8]:
     with _opened(file, what, max_pixels) as image:
         ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image, what)
+
+
+def _decode_rgba(file: BinaryIO, what: str, max_pixels: int) -> NDArray[np.uint8]:
+    with _opened(file, what, max_pixels) as image:
+        if not image.has_transparency_data:
+            raise ImageError(f"{what}: expected transparency, but got {image.mode}.")
+        return np.asarray(image.convert("RGBA"))
 
 
 @contextmanager

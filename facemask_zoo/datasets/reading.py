@@ -11,6 +11,13 @@ from facemask_zoo.datasets.coco import read_coco
 from facemask_zoo.datasets.collector import Collector
 from facemask_zoo.datasets.faces_csv import read_csv
 from facemask_zoo.datasets.labels import LabelMap
+from facemask_zoo.datasets.masked_sets import (
+    MASKED_FACE_NET_FOLDERS,
+    MASKED_FOLDERS,
+    read_casia_masks,
+    read_celeba_masks,
+    read_masked_face_net,
+)
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.types import Dataset, Picture
 from facemask_zoo.datasets.voc import read_voc
@@ -20,7 +27,15 @@ from facemask_zoo.errors import DatasetError, UnknownNameError
 _Reader = Callable[[Path, Path | None, LabelMap], Dataset]
 
 FORMATS: Mapping[str, _Reader] = MappingProxyType(
-    {"coco": read_coco, "voc": read_voc, "yolo": read_yolo, "csv": read_csv}
+    {
+        "coco": read_coco,
+        "voc": read_voc,
+        "yolo": read_yolo,
+        "csv": read_csv,
+        "masked-face-net": read_masked_face_net,
+        "celeba-masks": read_celeba_masks,
+        "casia-masks": read_casia_masks,
+    }
 )
 """The readers by name of their format."""
 
@@ -85,6 +100,10 @@ def recognise(path: Path) -> str:
     """
     if path.is_file():
         found = _SUFFIXES.get(path.suffix.lower())
+    elif _holds(path, MASKED_FACE_NET_FOLDERS):
+        found = "masked-face-net"
+    elif pairs := [kind for kind, (masked, _) in MASKED_FOLDERS.items() if _holds(path, masked)]:
+        found = pairs[0]
     elif (path / "faces.csv").is_file():
         found = "csv"
     elif next(path.rglob("*.xml"), None):
@@ -96,6 +115,11 @@ def recognise(path: Path) -> str:
     if found is None:
         raise DatasetError(
             f"{path}: expected annotations as COCO (.json), VOC (folder of .xml), "
-            "YOLO (.yaml, or folder of .txt) or CSV (.csv, or folder with faces.csv)."
+            "YOLO (.yaml, or folder of .txt), CSV (.csv, or folder with faces.csv), or the "
+            "folders of MaskedFace-Net, CelebA+masks or CASIA-WebFace+masks."
         )
     return found
+
+
+def _holds(path: Path, names: tuple[str, ...]) -> bool:
+    return any((path / name).is_dir() for name in names)

@@ -1,0 +1,116 @@
+"""What a detector that never saw our masks makes of them.
+
+Of the faces that the detector calls bare, each gets a mask by itself, worn correctly and worn below
+the mouth, and the detector looks again. Where no box overlaps the face any more, it is undetected.
+
+Usage: python -m facemask_zoo.benchmarks.masks --images DIR --mediapipe PYTHON [--model aizoo-360]
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from facemask_zoo.benchmarks import environment
+from facemask_zoo.benchmarks.markdown import table
+from facemask_zoo.datasets.labels import MASK
+from facemask_zoo.datasets.landmarks import Points
+from facemask_zoo.datasets.pictures import list_pictures
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import FaceMaskZooError
+from facemask_zoo.images import load_image
+from facemask_zoo.masks import Masked, MediaPipeLandmarker, Wearing, list_templates, put_on
+from facemask_zoo.masks.command import bare_faces
+from facemask_zoo.ssd.boxes import iou
+
+_OVERLAP = 0.4
+_WEARINGS = (Wearing.CORRECT, Wearing.NOSE_AND_MOUTH_BARE)
+_UNDETECTED = "undetected"
+
+
+def main() -> None:
+    """Measure, and print two tables."""
+    args = _arguments()
+    detector = Detector.load(args.model)
+    landmarker = MediaPipeLandmarker(args.mediapipe)
+    faces = itertools.islice(_faces(args.images, detector, landmarker, args.smallest), args.limit)
+    found: dict[Wearing, collections.Counter[str]] = {
+        wearing: collections.Counter() for wearing in _WEARINGS
+    }
+    seconds = 0.0
+    templates = list_templates()
+    for number, (image, points) in enumerate(faces):
+        for wearing in _WEARINGS:
+            start = time.perf_counter()
+            template = templates[number % len(templates)]
+            masked = put_on(image, points, template=template, wearing=wearing, seed=number)
+            seconds += time.perf_counter() - start
+            label = _called(detector, masked)
+            found[wearing][label] += 1
+            if args.verbose:
+                sys.stderr.write(f"{number} {template} {wearing} {label}\n")
+    _print(detector, found, seconds)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--mediapipe", required=True, help="interpreter that has MediaPipe")
+    parser.add_argument("--model", default="aizoo-360", help="(%(default)s)")
+    parser.add_argument("--limit", type=int, default=250, help="faces at most (%(default)s)")
+    parser.add_argument("--smallest", type=float, default=32, help="pixels (%(default)s)")
+    parser.add_argument("--verbose", action="store_true")
+    return parser.parse_args()
+
+
+def _faces(
+    folder: Path, detector: Detector, landmarker: MediaPipeLandmarker, smallest: float
+) -> Iterator[tuple[NDArray[np.uint8], Points]]:
+    """The faces that the detector calls bare and whose landmarks MediaPipe finds."""
+    find = bare_faces(detector)
+    for path in list_pictures(folder):
+        image = load_image(path)
+        boxes = [box for box in find(image) if box[2] - box[0] >= smallest]
+        for points in landmarker.find(image, boxes=boxes):
+            try:
+                put_on(image, points)
+            except FaceMaskZooError:
+                continue
+            yield image, points
+
+
+def _called(detector: Detector, masked: Masked) -> str:
+    """The label of the box that overlaps the face most."""
+    result = detector.detect(masked.image)
+    if not len(result):
+        return _UNDETECTED
+    overlaps = iou(np.array([masked.box]), result.boxes.astype(np.float64))[0]
+    best = int(overlaps.argmax())
+    return result.labels[best] if overlaps[best] >= _OVERLAP else _UNDETECTED
+
+
+def _print(
+    detector: Detector, found: dict[Wearing, collections.Counter[str]], seconds: float
+) -> None:
+    labels = [*detector.card.network.classes, _UNDETECTED]
+    rows = []
+    for wearing, counts in found.items():
+        total = max(counts.total(), 1)
+        right = counts[MASK] if wearing is Wearing.CORRECT else total - counts[MASK]
+        cells = (str(counts[label]) for label in labels)
+        rows.append([str(wearing), str(total), *cells, f"{right / total:.1%}"])
+    print(table(["worn", "faces", *labels, "as it should be"], rows))
+    pictures = sum(counts.total() for counts in found.values())
+    print(f"\n{seconds / max(pictures, 1):.2f} s per mask. {environment.sentence()}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The templates that ship, one SVG each, drawn over ``chart.svg``."""
