@@ -37,8 +37,12 @@ _ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+class Pending:
+    """What becomes an operation of ours together with the one that comes after it."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Padded:
+class Padded(Pending):
     """A feature map with padding that has not been written down yet.
 
     Attributes:
@@ -56,7 +60,20 @@ class Padded:
     name: str
 
 
-Result = str | Array | Padded
+@dataclasses.dataclass(frozen=True)
+class Repeated(Pending):
+    """A map whose rows or columns are repeated along an axis of their own, as Keras enlarges maps.
+
+    Attributes:
+        source: The map, as the file has it.
+        scales: How often rows and columns occur.
+    """
+
+    source: str
+    scales: Pair
+
+
+Result = str | Array | Pending
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +116,8 @@ class FamilyImporter(ChannelsLastImporter):
         if isinstance(result, str):
             return result
         if not isinstance(result, Padded):
-            raise self.unsupported("a layer of constants", name)
+            what = "a tile" if isinstance(result, Pending) else "a layer of constants"
+            raise self.unsupported(what, name)
         if result.fill:
             raise self.unsupported(f"Pad with {result.fill:g}", result.name)
         if result not in self._pads:
@@ -109,7 +127,7 @@ class FamilyImporter(ChannelsLastImporter):
 
     def array(self, result: Result, name: str) -> Array:
         """A result that does not depend on the input."""
-        if isinstance(result, str | Padded):
+        if isinstance(result, str | Pending):
             raise self.unsupported("an operation by computed numbers", name)
         return result
 
@@ -263,7 +281,7 @@ class FamilyImporter(ChannelsLastImporter):
 
     def arithmetic(self, kind: str, name: str, left: Result, right: Result) -> Result:
         """``"add"``, ``"sub"``, ``"mul"`` or ``"div"`` of values and constants."""
-        arrays = [each for each in (left, right) if not isinstance(each, str | Padded)]
+        arrays = [each for each in (left, right) if not isinstance(each, str | Pending)]
         if len(arrays) == 2:
             return self._of_constants(kind, name, arrays[0], arrays[1])
         if not arrays:
@@ -274,13 +292,13 @@ class FamilyImporter(ChannelsLastImporter):
 
     def negated(self, name: str, x: Result) -> Result:
         """The value times -1."""
-        if isinstance(x, str | Padded):
+        if isinstance(x, str | Pending):
             return self.arithmetic("mul", name, x, np.array(-1, np.float32))
         return self._spent(np.negative(x))
 
     def joined(self, name: str, parts: Sequence[Result], axis: int) -> Result:
         """Results side by side."""
-        arrays = [each for each in parts if not isinstance(each, str | Padded)]
+        arrays = [each for each in parts if not isinstance(each, str | Pending)]
         if arrays and len(arrays) == len(parts):
             self.budget.spend(sum(each.nbytes for each in arrays))
             return np.asarray(np.concatenate([np.atleast_1d(each) for each in arrays], axis))
@@ -297,8 +315,10 @@ class FamilyImporter(ChannelsLastImporter):
 
     def reshaped(self, name: str, x: Result, wanted: Sequence[int]) -> Result:
         """The same numbers in another shape, of which the first axis is the batch."""
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return x.reshape(tuple(wanted))
+        if isinstance(x, Repeated):
+            return self._enlarged(name, x, wanted)
         value = self.value(x, name)
         shape = self.stored_shape(value)
         target = _target(wanted, shape)
@@ -311,9 +331,34 @@ class FamilyImporter(ChannelsLastImporter):
             return self.mark(self.add(ops.Reshape, name, stored, target=(target[2], 1, 1)))
         return self.add(ops.Reshape, name, stored, target=target)
 
+    def repeated(self, name: str, x: Result, times: Sequence[int]) -> Repeated:
+        """Repetition along an axis that was added behind the rows or columns of a map."""
+        before = self._producer(self.value(x, name))
+        if not isinstance(before, ops.Reshape) or len(before.target) != 4:
+            raise self.unsupported("a tile of anything but rows and columns", name)
+        height, width, channels = (*before.target[:1], *before.target[2:])
+        chosen = [axis for axis, count in enumerate(times) if count != 1]
+        source = before.inputs[0]
+        if len(times) != 5 or len(chosen) > 1 or before.target[chosen[0] - 1 if chosen else 1] != 1:
+            raise self.unsupported("a tile of anything but rows and columns", name)
+        axis = chosen[0] if chosen else 2
+        if axis == 3:
+            height, width = before.target[:2]
+        if axis not in (2, 3) or self.shape(source) != (height, width, channels):
+            raise self.unsupported("a tile of anything but rows and columns", name)
+        return Repeated(source, (times[2], 1) if axis == 2 else (1, times[3]))
+
+    def _enlarged(self, name: str, x: Repeated, wanted: Sequence[int]) -> str:
+        """A map with its repeated rows or columns beside those that they repeat."""
+        height, width, channels = self.shape(x.source)
+        target = (height * x.scales[0], width * x.scales[1], channels)
+        if _target(wanted, target) != target:
+            raise self.unsupported("a tile of anything but rows and columns", name)
+        return self.resized(name, x.source, target[:2], "nearest")
+
     def squeezed(self, name: str, x: Result, axes: Sequence[int]) -> Result:
         """Without axes of length 1."""
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return np.asarray(np.squeeze(x, tuple(axes) or None))
         shape = (BATCH, *self.stored_shape(self.value(x, name)))
         chosen = {axis % len(shape) for axis in axes}
@@ -323,7 +368,7 @@ class FamilyImporter(ChannelsLastImporter):
 
     def expanded(self, name: str, x: Result, axis: int) -> Result:
         """With one more axis of length 1."""
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return np.expand_dims(x, axis)
         shape = [BATCH, *self.stored_shape(self.value(x, name))]
         shape.insert(axis % (len(shape) + 1), 1)
@@ -331,14 +376,14 @@ class FamilyImporter(ChannelsLastImporter):
 
     def turned(self, name: str, x: Result, order: Sequence[int]) -> Result:
         """Axes in another order."""
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return x.transpose(tuple(order))
         stored = self.as_stored(self.value(x, name))
         return self.add(ops.Transpose, name, stored, order=tuple(order))
 
     def shape_of(self, x: Result, name: str) -> Array:
         """The shape as the file would compute it."""
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return np.array(x.shape, np.int32)
         return np.array([BATCH, *self.stored_shape(self.value(x, name))], np.int32)
 
@@ -355,7 +400,7 @@ class FamilyImporter(ChannelsLastImporter):
         """A part, as TensorFlow's StridedSlice states it; `batch` is the file's, if it is fixed."""
         if masks.ellipsis or masks.new_axis or set(strides) != {1} or len(begin) != len(end):
             raise self.unsupported("StridedSlice with steps or new axes", name)
-        if not isinstance(x, str | Padded):
+        if not isinstance(x, str | Pending):
             return self._part_of_array(name, x, begin, end, masks)
         shape = (batch, *self.stored_shape(self.value(x, name)))
         if len(begin) > len(shape) or masks.shrink & 1:

@@ -656,6 +656,7 @@ _READERS: Mapping[str, _Rule] = {
     "Reshape": lambda r, node: [
         r.importer.reshaped(node.label, r.input(node), r.integers(node, 1))
     ],
+    "Tile": lambda r, node: [r.importer.repeated(node.label, r.input(node), r.integers(node, 1))],
     "Squeeze": _squeeze,
     "ExpandDims": lambda r, node: [
         r.importer.expanded(node.label, r.input(node), r.number(node, 1))

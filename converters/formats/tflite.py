@@ -839,6 +839,7 @@ _READERS: Mapping[str, _Rule] = {
     "NEG": lambda r, node: [r.importer.negated(node.name, r.input(node))],
     "CONCATENATION": _concatenation,
     "RESHAPE": _reshape,
+    "TILE": lambda r, node: [r.importer.repeated(node.name, r.input(node), r.integers(node, 1))],
     "SQUEEZE": _squeeze,
     "EXPAND_DIMS": _expand,
     "TRANSPOSE": _transpose,

@@ -39,9 +39,9 @@ def landmarks(keras):
     x = layers.BatchNormalization()(x)
     x = layers.LeakyReLU(0.1)(x)
     y = layers.MaxPooling2D(2, padding="same")(x)
-    y = layers.UpSampling2D(2, interpolation="bilinear")(
-        layers.Conv2D(16, 1, activation="relu6")(y)
-    )
+    y = layers.Conv2D(16, 1, activation="relu6")(y)
+    y = layers.UpSampling2D(2, interpolation="bilinear")(layers.UpSampling2D(2)(y))
+    y = layers.MaxPooling2D(2)(y)
     y = layers.Cropping2D(((0, 1), (0, 1)))(y) if y.shape[1] != x.shape[1] else y
     x = layers.Concatenate()([x, y])
     gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
