@@ -126,3 +126,27 @@ def test_a_quantised_file_is_refused(format_, tmp_path):
     path.write_bytes(emitter.writer.finish("", {"image": emitter.image_tensor}, outputs, {}))
     with pytest.raises(format_.WeightsError, match="quantised"):
         format_.read(path)
+
+
+def hostile(format_, tmp_path, inputs: int, size: int):
+    """A file whose operator sees `inputs` constants that share `size` numbers."""
+    writer = format_.GraphWriter()
+    image, result = writer.tensor("image", (1, 4)), writer.tensor("result", (1, 4))
+    constant = writer.constant("constant", np.zeros(size, np.float32))
+    others = [writer.constant("other", np.zeros(1, np.float32)) for _ in range(5)]
+    for tensor in writer._tensors[-5:]:
+        tensor.buffer, tensor.shape = writer._tensors[constant.number].buffer, np.array([size])
+    writer.operator("PACK", (others * inputs)[:inputs], [result])
+    path = tmp_path / "file.tflite"
+    path.write_bytes(writer.finish("", {"image": image}, {"result": result}, {}))
+    return path
+
+
+def test_constants_that_share_their_bytes_are_counted_each(format_, tmp_path):
+    with pytest.raises(format_.WeightsError, match="take over"):
+        format_.read(hostile(format_, tmp_path, 5, 4 << 20))
+
+
+def test_more_references_than_a_network_has_are_refused(format_, tmp_path):
+    with pytest.raises(format_.WeightsError, match="lists more than"):
+        format_.read(hostile(format_, tmp_path, 200_000, 1))
