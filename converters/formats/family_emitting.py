@@ -354,7 +354,8 @@ def _reshape(e: Emitter, op: ops.Reshape, x: Sequence[Any_]) -> Any_:
 
 def _transpose(e: Emitter, op: ops.Transpose, x: Sequence[Any_]) -> Any_:
     order = tuple(e.stored_axis(axis, last=x[0].last) for axis in op.order)
-    if x[0].last and op.order == TO_LAST:  # the file has it so already
+    # The file has it so already; of one cell it is written, or a reader could not know of it.
+    if x[0].last and op.order == TO_LAST and x[0].shape[1:] != (1, 1):
         return _made(e, op, x[0].value, last=False)
     shape = e.graph.shapes[op.name]
     return _made(e, op, e.transposed(x[0].value, order, shape, e.name(op)), last=False)

@@ -378,8 +378,9 @@ class FamilyImporter(ChannelsLastImporter):
         """Axes in another order."""
         if not isinstance(x, str | Pending):
             return x.transpose(tuple(order))
-        stored = self.as_stored(self.value(x, name))
-        return self.add(ops.Transpose, name, stored, order=tuple(order))
+        value = self.value(x, name)
+        turned = tuple(self.axis(axis, value) for axis in order)
+        return self.add(ops.Transpose, name, value, order=turned)
 
     def shape_of(self, x: Result, name: str) -> Array:
         """The shape as the file would compute it."""
