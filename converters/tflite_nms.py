@@ -16,26 +16,21 @@ import numpy as np
 from flatbuffers import flexbuffers
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats.tflite import SUPPRESSION, TFLiteEmitter, card_metadata
 from facemask_zoo.converters.suppression import anchor_centres
-from facemask_zoo.converters.tflite import TFLiteBuilder, card_metadata
-from facemask_zoo.converters.tflite_writer import GraphWriter
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import build
 from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME
 from facemask_zoo.ssd.postprocess import IOU
 
 MAX_FACES = 100
 
-_OPERATOR = "TFLite_Detection_PostProcess"
-
 
 def write(model: Model, path: Path) -> None:
     """Write the graph; its thresholds are the card's and the zoo's."""
     network = model.card.network
-    writer = GraphWriter()
-    shape = (1, network.input_size, network.input_size, 3)
-    image = writer.tensor(INPUT_NAME, shape, any_batch=False)
-    loc, scores = build(network, image, TFLiteBuilder(writer, model))
+    emitter = TFLiteEmitter(model.program, any_batch=False)
+    loc, scores = emitter.emit().values()
+    writer = emitter.writer
     # The operator expects y before x throughout; giving it x before y swaps them back.
     anchors = writer.constant("anchors", anchor_centres(network).astype(np.float32))
     shapes = {
@@ -46,9 +41,9 @@ def write(model: Model, path: Path) -> None:
     }
     outputs = {name: writer.tensor(name, shape, any_batch=False) for name, shape in shapes.items()}
     options = _options(model.card)
-    writer.custom_operator(_OPERATOR, [loc, scores, anchors], list(outputs.values()), options)
-    inputs = {INPUT_NAME: image}
-    path.write_bytes(writer.finish(model.card.name, inputs, outputs, card_metadata(model)))
+    writer.custom_operator(SUPPRESSION, [loc, scores, anchors], list(outputs.values()), options)
+    inputs = {INPUT_NAME: emitter.image_tensor}
+    path.write_bytes(writer.finish(model.card.name, inputs, outputs, card_metadata(model.program)))
 
 
 def _options(card: ModelCard) -> bytes:

@@ -10,12 +10,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from facemask_zoo.converters.formats.tflite import card_metadata, graph_bytes, packed
 from facemask_zoo.converters.samples import check_pictures
 from facemask_zoo.converters.saturation import SIGNED, check_weights
-from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
-from facemask_zoo.converters.tflite import card_metadata, graph_bytes
-from facemask_zoo.converters.tflite_writer import AlignedBuilder
 from facemask_zoo.errors import WeightsError
+from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
 
@@ -26,7 +25,7 @@ def write_half(model: Model, path: Path) -> None:
     Raises:
         WeightsError: A weight is too large for half precision.
     """
-    path.write_bytes(graph_bytes(model, half=True))
+    path.write_bytes(graph_bytes(model.program, half=True))
 
 
 def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
@@ -39,14 +38,14 @@ def write_int8(model: Model, path: Path, pictures: NDArray[np.float32]) -> None:
     Args:
         model: What to write.
         path: Where.
-        pictures: (N, 3, S, S) RGB, 0..1, as the network will see them; they set the ranges.
+        pictures: (N, ...) inputs as the network will see them; they set the ranges.
 
     Raises:
         InvalidArgumentError: There is no picture.
         WeightsError: The weights that were made could saturate; no file is written.
     """
     check_pictures(pictures)
-    data = _with_card(_convert(model, pictures), model)
+    data = _with_card(_convert(model.program, pictures), model.program)
     check_int8(data)
     path.write_bytes(data)
 
@@ -71,15 +70,16 @@ def check_int8(data: bytes) -> None:
     check_weights(weights, SIGNED)
 
 
-def _convert(model: Model, pictures: NDArray[np.float32]) -> bytes:
+def _convert(program: Program, pictures: NDArray[np.float32]) -> bytes:
     tf = import_tensorflow()
-    from facemask_zoo.converters.saved_model import serving_function
+    from facemask_zoo.converters.formats.saved_model import serving_function
 
     def examples() -> Iterator[list[NDArray[np.float32]]]:
         for picture in pictures:
-            yield [picture.transpose(1, 2, 0)[None]]
+            one = picture[None]
+            yield [one.transpose(0, 2, 3, 1) if one.ndim == 4 else one]
 
-    function = serving_function(model)
+    function = serving_function(program)
     converter = tf.lite.TFLiteConverter.from_concrete_functions(
         [function.get_concrete_function()], tf.Module()
     )
@@ -90,10 +90,10 @@ def _convert(model: Model, pictures: NDArray[np.float32]) -> bytes:
         return bytes(converter.convert())
 
 
-def _with_card(data: bytes, model: Model) -> bytes:
+def _with_card(data: bytes, program: Program) -> bytes:
     """The same file with the card, and with the signature's names on inputs and outputs."""
     file = schema.ModelT.InitFromPackedBuf(data, 0)
-    for key, value in card_metadata(model).items():
+    for key, value in card_metadata(program).items():
         buffer, entry = schema.BufferT(), schema.MetadataT()
         buffer.data = np.frombuffer(value, np.uint8)
         entry.name, entry.buffer = key, len(file.buffers)
@@ -102,9 +102,7 @@ def _with_card(data: bytes, model: Model) -> bytes:
     for signature in file.signatureDefs:
         for part in _ends(signature):
             file.subgraphs[signature.subgraphIndex].tensors[part.tensorIndex].name = part.name
-    builder = AlignedBuilder(len(data))
-    builder.Finish(file.Pack(builder), TFLITE_IDENTIFIER)
-    return bytes(builder.Output())
+    return packed(file)
 
 
 def _ends(signature: Any) -> list[Any]:

@@ -23,14 +23,13 @@ from seeded import seeded_model
 from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import keras_h5
-from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.caffe import _Net
+from facemask_zoo.converters.formats.tensorflow import _SCHEMA, _Emitter
+from facemask_zoo.converters.formats.tflite import TFLiteEmitter
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
 from facemask_zoo.converters.paddle import _Program
-from facemask_zoo.converters.tflite import TFLiteBuilder
-from facemask_zoo.converters.tflite_writer import GraphWriter
+from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
-from facemask_zoo.ssd.network import build
 
 EPSILON = float(np.float32(1e-3))
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -127,35 +126,37 @@ def write_paddle(network: Trained, folder: Path) -> Path:
 
 def write_tflite(network: Trained, folder: Path) -> Path:
     """With the names that TensorFlow's first converter gave, and without metadata."""
-    writer, model = GraphWriter(), network.folded
-    size = model.card.network.input_size
-    image = writer.tensor("data_1", (1, size, size, 3))
-    loc, scores = build(model.card.network, image, _TocoBuilder(writer, model))
-    outputs = {"loc_branch_concat_1/concat": loc, "cls_branch_concat_1/concat": scores}
-    (folder / "seeded.tflite").write_bytes(writer.finish("", {"data_1": image}, outputs, {}))
+    emitter = _TocoEmitter(bare(network))
+    outputs = {f"{name}_1/concat": part for name, part in emitter.emit().items()}
+    content = emitter.writer.finish("", {"data_1": emitter.image_tensor}, outputs, {})
+    (folder / "seeded.tflite").write_bytes(content)
     return folder / "seeded.tflite"
 
 
-class _TocoBuilder(TFLiteBuilder):
-    def _weight(self, name: str) -> Any:
-        layer, _, parameter = name.partition("/")
-        ending = "kernel" if parameter == "kernel" else "convolution_bias"
-        return self._writer.constant(f"{layer}_1/{ending}", self._arrays[name])
+def bare(network: Trained) -> Program:
+    """The folded network without a card."""
+    return dataclasses.replace(network.folded.program, card="")
 
-    def concatenate(self, parts: Any, name: str) -> Any:
-        return super().concatenate(parts, f"{name}_1/concat")
+
+class _TocoEmitter(TFLiteEmitter):
+    def weight(self, name: str, values: np.ndarray) -> Any:
+        layer, _, part = name.partition(".")
+        ending = "kernel" if part == "weight" else "convolution_bias"
+        return super().weight(f"{layer}_1/{ending}", values)
+
+    def joined(self, values: Any, axis: int, shape: Any, name: str) -> Any:
+        return super().joined(values, axis, shape, f"{name}_1/concat")
 
 
 def write_frozen(network: Trained, folder: Path) -> Path:
     """A frozen graph whose layers were built a second time: each name has ``_1`` appended."""
-    builder = _FrozenBuilder(network.folded)
-    builder.layers = network.layers
-    size = network.folded.card.network.input_size
-    build(network.folded.card.network, builder.image((-1, size, size, 3)), builder)
-    for node in builder.graph.node:
+    emitter = _FrozenEmitter(bare(network))
+    emitter.layers = network.layers
+    emitter.emit()
+    for node in emitter.definition.node:
         node.name = twice_built(node.name)
         node.input[:] = [twice_built(name) for name in node.input]
-    (folder / "seeded.pb").write_bytes(builder.graph.SerializeToString())
+    (folder / "seeded.pb").write_bytes(emitter.definition.SerializeToString())
     return folder / "seeded.pb"
 
 
@@ -164,30 +165,32 @@ def twice_built(name: str) -> str:
     return f"{layer}_1{slash}{rest}"
 
 
-class _FrozenBuilder(frozen._GraphBuilder):
+class _FrozenEmitter(_Emitter):
     layers: Layers
 
-    def convolve(self, x: Any, layer: Any) -> Any:
-        if not layer.relu:
-            return super().convolve(x, layer)
-        kernel = f"{layer.name}/kernel"
-        self._constant(kernel, np.ascontiguousarray(self.layers[layer.name]["kernel"]), 1)
-        y = f"{layer.name}/convolution"
-        padding = b"SAME" if layer.padding else b"VALID"
-        self._float("Conv2D", [x.name, kernel], y, strides=[1, 1, 1, 1], padding=padding)
-        inputs = [y]
-        for parameter, values in self.layers[f"{layer.name}_bn"].items():
-            name = f"{layer.name}_bn/{parameter}"
-            inputs.append(self._constant(name, np.ascontiguousarray(values), 1))
-        y = self._float("FusedBatchNorm", inputs, f"{layer.name}_bn/FusedBatchNorm")
-        node = self.graph.node[-1]
-        node.attr.add(key="epsilon", value=frozen._SCHEMA["Value"](f=EPSILON))
-        node.attr.add(key="is_training", value=frozen._SCHEMA["Value"](b=False))
-        y = self._float("Relu", [y], f"{layer.name}_activation/Relu")
-        return frozen._Node(y, frozen.convolved(x.shape, layer))
+    def weight(self, name: str, values: np.ndarray) -> str:
+        layer, _, part = name.partition(".")
+        return super().weight(f"{layer}/{'kernel' if part == 'weight' else part}", values)
 
-    def concatenate(self, parts: Any, name: str) -> Any:
-        return super().concatenate(parts, f"{name}/concat")
+    def convolved(self, op: Any, value: str, same: bool, shape: Any, name: str, fused: Any) -> str:
+        norm = self.layers.get(f"{op.name}_bn")
+        if norm is None:
+            return super().convolved(op, value, same, shape, name, fused)
+        kernel = self.constant(f"{op.name}/kernel", self.layers[op.name]["kernel"])
+        padding = b"SAME" if same else b"VALID"
+        ones = [1, 1, 1, 1]
+        product = f"{op.name}/convolution"
+        self._float("Conv2D", [value, kernel], product, strides=ones, padding=padding)
+        inputs = [product]
+        inputs += [self.constant(f"{op.name}_bn/{key}", values) for key, values in norm.items()]
+        y = self._float("FusedBatchNorm", inputs, f"{op.name}_bn/FusedBatchNorm")
+        node = self.definition.node[-1]
+        node.attr.add(key="epsilon", value=_SCHEMA["Value"](f=EPSILON))
+        node.attr.add(key="is_training", value=_SCHEMA["Value"](b=False))
+        return y
+
+    def joined(self, values: Any, axis: int, shape: Any, name: str) -> str:
+        return super().joined(values, axis, shape, f"{name}/concat")
 
 
 def write_tfjs(network: Trained, folder: Path) -> Path:

@@ -126,9 +126,11 @@ class ChannelsLastEmitter(Generic[Value]):
         return _LAST_AXIS_OF.get(axis, axis) if last else axis
 
 
+def file_shape(shape: Shape) -> Shape:
+    """Shape of an input in the file, without the batch: channels last if it is a feature map."""
+    return (shape[1], shape[2], shape[0]) if len(shape) == 3 else shape
+
+
 def stored_shape(stored: Stored[Any]) -> Shape:
     """Shape of a value in the file, without the batch."""
-    if not stored.last:
-        return stored.shape
-    channels, height, width = stored.shape
-    return (height, width, channels)
+    return file_shape(stored.shape) if stored.last else stored.shape

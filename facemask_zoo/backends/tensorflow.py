@@ -11,10 +11,11 @@ from facemask_zoo.backends.base import (
     Batch,
     Outputs,
     channels_last_shape,
+    pick_output,
     pick_outputs,
     to_channels_last,
 )
-from facemask_zoo.converters.tensorflow import parse_graph
+from facemask_zoo.converters.formats.tensorflow import end_names, node_name, parse_graph
 from facemask_zoo.errors import DeviceError, WeightsError
 from facemask_zoo.graph.signature import Signature
 from facemask_zoo.quiet import import_tensorflow
@@ -22,7 +23,6 @@ from facemask_zoo.quiet import import_tensorflow
 tf = import_tensorflow()
 
 _SIGNATURE = "serving_default"
-_LAST_OPERATIONS = ("ConcatV2", "Identity")
 _ONE_OPERATION_AT_A_TIME = 1
 
 
@@ -88,13 +88,12 @@ def set_tensorflow_threads(threads: int) -> None:
 
 def _load_frozen(path: Path, signature: Signature) -> Callable[[Any], Any]:
     data = path.read_bytes()
-    parse_graph(data)  # refuses what could touch files
+    ends = end_names(parse_graph(data))  # which refuses what could touch files
     definition = tf.compat.v1.GraphDef.FromString(data)
     images = [node.name for node in definition.node if node.op == "Placeholder"]
     if len(images) != 1:
         raise WeightsError(f"{path}: expected one placeholder, but got {images}.")
-    ends = [node.name for node in definition.node if node.op in _LAST_OPERATIONS]
-    outputs = [f"{name}:0" for name in pick_outputs(ends, signature).values()]
+    outputs = [f"{pick_output(ends, node_name(name))}:0" for name in signature.output_names]
 
     def run(pictures: Any) -> Any:
         return tf.graph_util.import_graph_def(

@@ -12,7 +12,6 @@ from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import aizoo_pth, keras_h5
-from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
@@ -114,7 +113,6 @@ def test_the_unfolded_graph_is_aizoos(shared):
 @pytest.mark.parametrize(
     ("weights", "architecture", "read_layers"),
     [
-        ("face_mask_detection.pb", "face_mask_detection.json", frozen.read_layers),
         ("face_mask_detection.pth", "face_mask_detection.json", aizoo_pth.read_layers),
         ("model360.pth", "model360.json", aizoo_pth.read_layers),
     ],

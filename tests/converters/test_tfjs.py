@@ -11,7 +11,6 @@ from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import aizoo_pth, tfjs
-from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.ssd import reference
 
@@ -122,14 +121,11 @@ def test_aizoos_unfolded_formats_hold_the_same_110_arrays(shared):
     folder = shared / "aizoo"
     ours = tfjs.read_layers(folder / "tfjs" / "model.json")
     assert sum(map(len, ours.values())) == 110
-    for other in (
-        frozen.read_layers(folder / "face_mask_detection.pb"),
-        aizoo_pth.read_layers(folder / "face_mask_detection.pth"),
-    ):
-        assert other.keys() == ours.keys()
-        for name, parameters in ours.items():
-            for kind, values in parameters.items():
-                np.testing.assert_array_equal(values, other[name][kind])
+    other = aizoo_pth.read_layers(folder / "face_mask_detection.pth")
+    assert other.keys() == ours.keys()
+    for name, parameters in ours.items():
+        for kind, values in parameters.items():
+            np.testing.assert_array_equal(values, other[name][kind])
 
 
 @pytest.mark.shared

@@ -1,0 +1,58 @@
+"""TensorFlow's SavedModel folder, for TensorFlow Serving and everything else that takes one.
+
+It is written only: a SavedModel is a program with functions and variables of its own, which
+TensorFlow would have to run in order to give its weights; nothing from strangers is run here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from facemask_zoo.converters.formats import CARD_KEY
+from facemask_zoo.converters.formats.channels_last import file_shape
+from facemask_zoo.converters.formats.tensorflow import graph_bytes, node_name
+from facemask_zoo.graph.program import Program
+from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
+
+tf = import_tensorflow()
+
+_SIGNATURE = "serving_default"
+# SavedModel's own place for files that TensorFlow shall leave alone.
+_EXTRAS = "assets.extra"
+
+
+def write(program: Program, path: Path) -> None:
+    """Write the signature ``serving_default``: pictures (N, H, W, C) to the outputs by name.
+
+    The card lies beside the graph, in ``assets.extra``.
+
+    Raises:
+        UnsupportedOperationError: TensorFlow has no such operation.
+    """
+    module = tf.Module()
+    module.serve = serving_function(program)
+    with native_stderr_silenced():
+        tf.saved_model.save(module, str(path), signatures={_SIGNATURE: module.serve})
+    if program.card:
+        (path / _EXTRAS).mkdir()
+        (path / _EXTRAS / f"{CARD_KEY}.json").write_text(program.card, encoding="utf-8")
+
+
+def serving_function(program: Program) -> Any:
+    """A ``tf.function`` of inputs (N, H, W, C) that gives the outputs by name."""
+    definition = tf.compat.v1.GraphDef.FromString(graph_bytes(program))
+    name = node_name(program.graph.input)
+    image = tf.TensorSpec((None, *file_shape(program.graph.input_shape)), tf.float32, name)
+
+    def serve(pictures: Any) -> dict[str, Any]:
+        names = program.graph.outputs
+        outputs = tf.graph_util.import_graph_def(
+            definition,
+            {f"{name}:0": pictures},
+            return_elements=[f"{node_name(output)}:0" for output in names],
+            name="",
+        )
+        return dict(zip(names, outputs, strict=True))
+
+    return tf.function(serve, [image], autograph=False)
