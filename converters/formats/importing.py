@@ -23,10 +23,19 @@ from facemask_zoo.graph.operations import (
     Shape,
 )
 from facemask_zoo.graph.program import Program, Tensors
-from facemask_zoo.graph.simplify import simplify
+from facemask_zoo.graph.simplify import fold_batch_norm, simplify
 
 Array = NDArray[Any]
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
+
+_NORM_SUFFIX = "_bn"
+_NORM_EPSILON = 1e-3
+_TORCH_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +45,50 @@ class LooseTensors:
     Attributes:
         tensors: By the names of the file.
         card: JSON text of the card that the file carries; empty if there is none.
+        sha256: Digest of the file, where a published one may be known by it.
     """
 
     tensors: Tensors
     card: str = ""
+    sha256: str = ""
+
+
+def fold_norms(
+    tensors: Tensors, epsilons: Mapping[str, float] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Tensors of PyTorch's modules, with batch normalisation folded into what it follows.
+
+    Args:
+        tensors: ``<layer>.<part>``; the normalisation of a layer is called ``<layer>_bn``.
+        epsilons: By normalisation; AIZOO's and Keras's where one is not named.
+
+    Raises:
+        WeightsError: A normalisation lacks a tensor, or does not fit its layer.
+    """
+    given, folded = epsilons or {}, dict(tensors)
+    for name, weight in tensors.items():
+        layer, _, part = name.rpartition(".")
+        norm = layer + _NORM_SUFFIX
+        if part != "weight" or f"{norm}.running_var" not in tensors:
+            continue
+        values = _norm_of(folded, norm, weight.shape[:1])
+        bias, epsilon = tensors.get(f"{layer}.bias"), given.get(norm, _NORM_EPSILON)
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise WeightsError(f"{layer}: weight {weight.shape} and bias {bias.shape} do not fit.")
+        both = fold_batch_norm(weight, bias, values, epsilon)
+        folded |= dict(zip((name, f"{layer}.bias"), both, strict=True))
+    return folded
+
+
+def _norm_of(
+    tensors: dict[str, NDArray[np.float32]], norm: str, shape: Shape
+) -> dict[str, NDArray[np.float32]]:
+    """Take the tensors of a normalisation."""
+    found = {ours: tensors.pop(f"{norm}.{part}", None) for ours, part in _TORCH_NORM.items()}
+    values = {ours: each for ours, each in found.items() if each is not None}
+    if len(values) < len(found) or any(each.shape != shape for each in values.values()):
+        raise WeightsError(f"The batch normalisation {norm!r} does not fit its layer.")
+    return values
 
 
 class Importer:

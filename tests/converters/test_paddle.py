@@ -10,7 +10,7 @@ import pytest
 from seeded import random_network, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters.paddle import _Program, _TensorDesc
+from facemask_zoo.converters.formats.paddle import _Program, _TensorDesc
 from facemask_zoo.ssd import reference
 
 FORMAT = "paddle"

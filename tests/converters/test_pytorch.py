@@ -12,7 +12,7 @@ from seeded import random_network, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import limits
-from facemask_zoo.converters import pytorch as format_module
+from facemask_zoo.converters.formats import pytorch as format_module
 from facemask_zoo.model import Model
 
 FORMAT = "pytorch"
@@ -162,7 +162,7 @@ def test_altered_numbers_are_noticed(model, written):
 @pytest.mark.shared
 def test_aizoos_module_as_a_state_dict_is_read_like_the_pickle(shared, torch, tmp_path):
     """Its tensors with their own names, batch normalisation unfolded, as many have saved them."""
-    from facemask_zoo.converters import aizoo_pth
+    from facemask_zoo.converters.formats import aizoo_pth
     from facemask_zoo.converters.tensor_pickle import TensorView
 
     path = shared / "aizoo" / "face_mask_detection.pth"
