@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +18,7 @@ from facemask_zoo.graph.graph import Names
 from facemask_zoo.graph.operations import (
     BatchNorm,
     Convolution,
+    HardSigmoid,
     Linear,
     Operation,
     Padding,
@@ -28,6 +32,9 @@ from facemask_zoo.graph.simplify import fold_batch_norm, simplify
 Array = NDArray[Any]
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 
+_BATCH = -1
+_SIXTH = 1 / 6
+_TINY = 1e-6
 _NORM_SUFFIX = "_bn"
 _NORM_EPSILON = 1e-3
 _TORCH_NORM = {
@@ -51,6 +58,50 @@ class LooseTensors:
     tensors: Tensors
     card: str = ""
     sha256: str = ""
+
+
+@contextlib.contextmanager
+def damage_reported(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a damaged file leads to into our own error.
+
+    Args:
+        path: The file, for the message.
+        kind: What it should be.
+
+    Raises:
+        WeightsError: Anything went wrong.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        error.add_note(str(path))
+        raise
+    except Exception as error:  # protobuf and NumPy raise many unrelated types on damaged files
+        raise WeightsError(f"{path}: not a whole {kind}: {error}") from error
+
+
+def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
+    """What a file's shape means for one sample; None if it moves the batch.
+
+    Args:
+        wanted: With the batch. -1 may be the batch, or what is left; 0 is the same axis of the
+            source.
+        shape: Of the source, without the batch.
+    """
+    if len(wanted) < 2 or wanted[0] not in (0, 1, _BATCH):
+        return None
+    tail = [
+        shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
+        for i, size in enumerate(wanted)
+    ][1:]
+    open_axes = tail.count(-1)
+    total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
+    if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
+        return None
+    if wanted[0] == _BATCH and open_axes:
+        return None
+    target = tuple(total // known if size == -1 else size for size in tail)
+    return target if math.prod(target) == total else None
 
 
 def fold_norms(
@@ -205,6 +256,14 @@ class Importer:
         value = self.builder.add(Prelu, self._fresh(name), x)
         slopes = self._for_channels(name, slope, self.shape(x)[0])
         return self._with_tensors(value, slope=slopes)
+
+    def hard_sigmoid(self, name: str, x: str, slope: float, offset: float) -> str:
+        """Append ``min(max(slope * x + offset, 0), 1)``."""
+        if abs(slope - _SIXTH) > _TINY or abs(offset - 0.5) > _TINY:
+            # Any other is ours after a scale: s x + o = (6 s x + 6 o - 3) / 6 + 1 / 2.
+            scale, shift = np.array(6 * slope), np.array(6 * offset - 3)
+            x = self.scaled(f"{name}_scaled", x, scale, shift)
+        return self.add(HardSigmoid, name, x)
 
     def spatial(self, value: str) -> Pair:
         """Height and width of a feature map.

