@@ -1,13 +1,10 @@
 """Saves networks of Paddle's own making, with random weights, into the current folder.
 
-A program of its own: Paddle saves the form that the zoo reads only where its newer one is off.
+A program of its own, to be run with FLAGS_enable_pir_api=0: Paddle 3 saves the form that the zoo
+reads only where its newer one is off.
 """
 
 from __future__ import annotations
-
-import os
-
-os.environ["FLAGS_enable_pir_api"] = "0"
 
 import numpy as np
 import paddle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 
@@ -62,6 +63,7 @@ def strangers(tmp_path_factory):
         check=True,
         timeout=300,
         cwd=folder,
+        env=os.environ | {"FLAGS_enable_pir_api": "0"},
     )
     return folder
 
