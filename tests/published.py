@@ -25,8 +25,8 @@ from facemask_zoo.cards import load_card
 from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters import tensorflow as frozen
 from facemask_zoo.converters.caffe import _Net
-from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
 from facemask_zoo.converters.formats.paddle import _Program
+from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
 from facemask_zoo.converters.tflite import TFLiteBuilder
 from facemask_zoo.converters.tflite_writer import GraphWriter
 from facemask_zoo.model import Model
