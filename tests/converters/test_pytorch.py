@@ -8,6 +8,7 @@ import zipfile
 import needs
 import numpy as np
 import pytest
+from graphs import seeded_program
 from seeded import random_network, seeded_model
 
 from facemask_zoo import WeightsError, model_files
@@ -34,8 +35,8 @@ def test_torch_loads_the_file_as_weights_only(mmap, torch, model, written):
 
 
 def test_the_module_takes_the_file_and_gives_it_back(torch, model, written, tmp_path):
-    backend = needs.framework("pytorch")
-    module = backend.SSD(model.card.network)
+    graph = needs.module("facemask_zoo.backends.torch_graph")
+    module = graph.GraphModule(seeded_program(model.graph))
     module.load_state_dict(torch.load(written, weights_only=True))
     torch.save(module.state_dict(), tmp_path / "own.pt")
     tensors = converters_tensors(tmp_path / "own.pt", model, tmp_path)
