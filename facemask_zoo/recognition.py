@@ -38,7 +38,7 @@ def model_of(found: Program | LooseTensors, name: str) -> Model:
         WeightsError: Card and content do not fit together, or tensors alone are not known.
     """
     if isinstance(found, LooseTensors):
-        stated = ModelCard.from_json(found.card) if found.card else None
+        stated = ModelCard.from_json(found.card) if found.card else _published(found.sha256)
         return Model(stated or card_from_tensors(found.tensors, name), found.tensors)
     if found.card:
         return _with_card(found, ModelCard.from_json(found.card))
@@ -48,6 +48,14 @@ def model_of(found: Program | LooseTensors, name: str) -> Model:
     fitted = renamed_like(found, network.graph)
     assert fitted is not None
     return Model(card_from_tensors(fitted.tensors, name, network.input_size), fitted.tensors)
+
+
+def _published(sha256: str) -> ModelCard | None:
+    """The card of the model that a published file with this digest was the source of."""
+    for card in map(load_card, list_models()):
+        if card.source and card.source.sha256 == sha256:
+            return card
+    return None
 
 
 def _with_card(program: Program, card: ModelCard) -> Model:

@@ -24,10 +24,10 @@ from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters.caffe import _Net
+from facemask_zoo.converters.formats import paddle
 from facemask_zoo.converters.formats.tensorflow import _SCHEMA, _Emitter
 from facemask_zoo.converters.formats.tflite import TFLiteEmitter
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
-from facemask_zoo.converters.paddle import _Program
 from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 
@@ -113,15 +113,28 @@ def write_caffe(network: Trained, folder: Path) -> Path:
 
 
 def write_paddle(network: Trained, folder: Path) -> Path:
-    """A folder with ``__model__`` and ``__params__``."""
-    model_files.write(network.folded, folder / "seeded.pdiparams", "paddle")
-    program = _Program.FromString((folder / "seeded.pdmodel").read_bytes())
-    for variable in program.blocks[0].vars:
+    """A folder with ``__model__`` and ``__params__``, parameters named as AIZOO's are."""
+    path = folder / "seeded.pdiparams"
+    model_files.write(network.folded, path, "paddle")
+    program = paddle._Program.FromString(path.with_suffix(".pdmodel").read_bytes())
+    block = program.blocks[0]
+    for variable in block.vars:
         variable.ClearField("attrs")
+        variable.name = _paddle_name(variable.name)
+    for operator in block.ops:
+        for each in operator.inputs:
+            each.arguments[:] = [_paddle_name(name) for name in each.arguments]
     (folder / "__model__").write_bytes(program.SerializeToString())
-    (folder / "seeded.pdiparams").rename(folder / "__params__")
-    (folder / "seeded.pdmodel").unlink()
+    arrays = {_paddle_name(name): values for name, values in network.folded.tensors.items()}
+    packed = (paddle._packed(arrays[name]) for name in sorted(arrays))
+    (folder / "__params__").write_bytes(b"".join(packed))
+    path.unlink()
+    path.with_suffix(".pdmodel").unlink()
     return folder
+
+
+def _paddle_name(name: str) -> str:
+    return name.replace(".weight", "_weights").replace(".bias", "_bias")
 
 
 def write_tflite(network: Trained, folder: Path) -> Path:

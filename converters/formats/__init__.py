@@ -2,3 +2,6 @@
 
 CARD_KEY = "facemask_zoo.card"
 """Under which formats that have a place for it keep the model card."""
+
+GRAPH_KEY = "facemask_zoo.graph"
+"""Under which formats that hold tensors alone keep the graph."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +18,7 @@ from facemask_zoo.graph.graph import Names
 from facemask_zoo.graph.operations import (
     BatchNorm,
     Convolution,
+    HardSigmoid,
     Linear,
     Operation,
     Padding,
@@ -23,10 +27,22 @@ from facemask_zoo.graph.operations import (
     Shape,
 )
 from facemask_zoo.graph.program import Program, Tensors
-from facemask_zoo.graph.simplify import simplify
+from facemask_zoo.graph.simplify import fold_batch_norm, simplify
 
 Array = NDArray[Any]
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
+
+_BATCH = -1
+_SIXTH = 1 / 6
+_TINY = 1e-6
+_NORM_SUFFIX = "_bn"
+_NORM_EPSILON = 1e-3
+_TORCH_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "variance": "running_var",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +52,94 @@ class LooseTensors:
     Attributes:
         tensors: By the names of the file.
         card: JSON text of the card that the file carries; empty if there is none.
+        sha256: Digest of the file, where a published one may be known by it.
     """
 
     tensors: Tensors
     card: str = ""
+    sha256: str = ""
+
+
+@contextlib.contextmanager
+def damage_reported(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a damaged file leads to into our own error.
+
+    Args:
+        path: The file, for the message.
+        kind: What it should be.
+
+    Raises:
+        WeightsError: Anything went wrong.
+    """
+    try:
+        yield
+    except WeightsError as error:
+        error.add_note(str(path))
+        raise
+    except Exception as error:  # protobuf and NumPy raise many unrelated types on damaged files
+        raise WeightsError(f"{path}: not a whole {kind}: {error}") from error
+
+
+def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
+    """What a file's shape means for one sample; None if it moves the batch.
+
+    Args:
+        wanted: With the batch. -1 may be the batch, or what is left; 0 is the same axis of the
+            source.
+        shape: Of the source, without the batch.
+    """
+    if len(wanted) < 2 or wanted[0] not in (0, 1, _BATCH):
+        return None
+    tail = [
+        shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
+        for i, size in enumerate(wanted)
+    ][1:]
+    open_axes = tail.count(-1)
+    total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
+    if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
+        return None
+    if wanted[0] == _BATCH and open_axes:
+        return None
+    target = tuple(total // known if size == -1 else size for size in tail)
+    return target if math.prod(target) == total else None
+
+
+def fold_norms(
+    tensors: Tensors, epsilons: Mapping[str, float] | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Tensors of PyTorch's modules, with batch normalisation folded into what it follows.
+
+    Args:
+        tensors: ``<layer>.<part>``; the normalisation of a layer is called ``<layer>_bn``.
+        epsilons: By normalisation; AIZOO's and Keras's where one is not named.
+
+    Raises:
+        WeightsError: A normalisation lacks a tensor, or does not fit its layer.
+    """
+    given, folded = epsilons or {}, dict(tensors)
+    for name, weight in tensors.items():
+        layer, _, part = name.rpartition(".")
+        norm = layer + _NORM_SUFFIX
+        if part != "weight" or f"{norm}.running_var" not in tensors:
+            continue
+        values = _norm_of(folded, norm, weight.shape[:1])
+        bias, epsilon = tensors.get(f"{layer}.bias"), given.get(norm, _NORM_EPSILON)
+        if bias is not None and bias.shape != weight.shape[:1]:
+            raise WeightsError(f"{layer}: weight {weight.shape} and bias {bias.shape} do not fit.")
+        both = fold_batch_norm(weight, bias, values, epsilon)
+        folded |= dict(zip((name, f"{layer}.bias"), both, strict=True))
+    return folded
+
+
+def _norm_of(
+    tensors: dict[str, NDArray[np.float32]], norm: str, shape: Shape
+) -> dict[str, NDArray[np.float32]]:
+    """Take the tensors of a normalisation."""
+    found = {ours: tensors.pop(f"{norm}.{part}", None) for ours, part in _TORCH_NORM.items()}
+    values = {ours: each for ours, each in found.items() if each is not None}
+    if len(values) < len(found) or any(each.shape != shape for each in values.values()):
+        raise WeightsError(f"The batch normalisation {norm!r} does not fit its layer.")
+    return values
 
 
 class Importer:
@@ -156,6 +256,14 @@ class Importer:
         value = self.builder.add(Prelu, self._fresh(name), x)
         slopes = self._for_channels(name, slope, self.shape(x)[0])
         return self._with_tensors(value, slope=slopes)
+
+    def hard_sigmoid(self, name: str, x: str, slope: float, offset: float) -> str:
+        """Append ``min(max(slope * x + offset, 0), 1)``."""
+        if abs(slope - _SIXTH) > _TINY or abs(offset - 0.5) > _TINY:
+            # Any other is ours after a scale: s x + o = (6 s x + 6 o - 3) / 6 + 1 / 2.
+            scale, shift = np.array(6 * slope), np.array(6 * offset - 3)
+            x = self.scaled(f"{name}_scaled", x, scale, shift)
+        return self.add(HardSigmoid, name, x)
 
     def spatial(self, value: str) -> Pair:
         """Height and width of a feature map.

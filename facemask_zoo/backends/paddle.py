@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_output
-from facemask_zoo.converters.paddle import pair_of
+from facemask_zoo.converters.formats.paddle import pair_of
 from facemask_zoo.errors import WeightsError
 
 

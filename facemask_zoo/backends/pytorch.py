@@ -11,8 +11,7 @@ import torch
 from facemask_zoo.backends.base import Backend, Batch, Outputs
 from facemask_zoo.backends.threads import ProcessThreads
 from facemask_zoo.backends.torch_graph import GraphModule
-from facemask_zoo.converters import pytorch
-from facemask_zoo.converters.formats import safetensors
+from facemask_zoo.converters.formats import pytorch, safetensors
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.program import Program
 
@@ -22,18 +21,18 @@ THREADS = ProcessThreads("PyTorch", torch.set_num_threads)
 
 def _load_program(path: Path) -> Program:
     """The program of a safetensors file, or of a state_dict that PyTorch itself loads."""
-    if not zipfile.is_zipfile(path):
-        found = safetensors.read(path)
-        if not isinstance(found, Program):
-            raise WeightsError(f"{path} holds tensors without their graph.")
+    own = zipfile.is_zipfile(path)
+    found = pytorch.read(path) if own else safetensors.read(path)
+    if not isinstance(found, Program):
+        raise WeightsError(f"{path} holds tensors without their graph.")
+    if not own:
         return found
-    program = pytorch.read(path).program
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many types, and no base class of its own
         raise WeightsError(f"PyTorch does not accept {path}: {error}") from error
     tensors = {name: tensor.numpy() for name, tensor in state.items()}
-    return dataclasses.replace(program, tensors=tensors)
+    return dataclasses.replace(found, tensors=tensors)
 
 
 class PyTorchBackend(Backend):

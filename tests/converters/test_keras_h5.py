@@ -11,7 +11,8 @@ from keras_process import predict
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters import aizoo_pth, keras_h5
+from facemask_zoo.converters import keras_h5
+from facemask_zoo.converters.formats import aizoo_pth
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model

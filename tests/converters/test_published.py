@@ -17,8 +17,8 @@ from seeded import seeded_batch, signature
 from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
-from facemask_zoo.converters import aizoo_pth, keras_h5, tfjs
-from facemask_zoo.converters.formats import registry
+from facemask_zoo.converters import keras_h5, tfjs
+from facemask_zoo.converters.formats import aizoo_pth, registry
 from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}

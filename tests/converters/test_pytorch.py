@@ -8,11 +8,12 @@ import zipfile
 import needs
 import numpy as np
 import pytest
+from graphs import seeded_program
 from seeded import random_network, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import limits
-from facemask_zoo.converters import pytorch as format_module
+from facemask_zoo.converters.formats import pytorch as format_module
 from facemask_zoo.model import Model
 
 FORMAT = "pytorch"
@@ -34,8 +35,8 @@ def test_torch_loads_the_file_as_weights_only(mmap, torch, model, written):
 
 
 def test_the_module_takes_the_file_and_gives_it_back(torch, model, written, tmp_path):
-    backend = needs.framework("pytorch")
-    module = backend.SSD(model.card.network)
+    graph = needs.module("facemask_zoo.backends.torch_graph")
+    module = graph.GraphModule(seeded_program(model.graph))
     module.load_state_dict(torch.load(written, weights_only=True))
     torch.save(module.state_dict(), tmp_path / "own.pt")
     tensors = converters_tensors(tmp_path / "own.pt", model, tmp_path)
@@ -162,7 +163,7 @@ def test_altered_numbers_are_noticed(model, written):
 @pytest.mark.shared
 def test_aizoos_module_as_a_state_dict_is_read_like_the_pickle(shared, torch, tmp_path):
     """Its tensors with their own names, batch normalisation unfolded, as many have saved them."""
-    from facemask_zoo.converters import aizoo_pth
+    from facemask_zoo.converters.formats import aizoo_pth
     from facemask_zoo.converters.tensor_pickle import TensorView
 
     path = shared / "aizoo" / "face_mask_detection.pth"

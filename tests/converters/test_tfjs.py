@@ -10,7 +10,8 @@ from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters import aizoo_pth, tfjs
+from facemask_zoo.converters import tfjs
+from facemask_zoo.converters.formats import aizoo_pth
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.ssd import reference
 

@@ -7,47 +7,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from facemask_zoo.cards import load_card
-from facemask_zoo.converters.folding import fold_batch_norm
+from facemask_zoo.converters.formats.importing import LooseTensors, fold_norms
 from facemask_zoo.converters.keras_layers import BATCH_NORM, BATCH_NORM_SUFFIX, BIAS, KERNEL, Layers
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.signatures import PTH_MAGIC
 from facemask_zoo.converters.tensor_pickle import Inert, Storage, TensorView, load_tree
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.files import sha256_of
-from facemask_zoo.model import Model
-from facemask_zoo.recognition import card_from_tensors
 
 _PROTOCOL = 1001
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _KERAS_NORM = dict(zip(_NORM, BATCH_NORM, strict=True))
 _KERAS_CONVOLUTION = {"weight": KERNEL, "bias": BIAS}
-_SOURCES = ("aizoo-260", "aizoo-360")
+_EPSILON = "eps"
 
 
-def read(path: Path) -> Model:
+def read(path: Path) -> LooseTensors:
     """Read the convolutions and fold their batch normalisation.
 
-    The file does not say its input size; the published files are known by their digest, any other
-    is taken to be made for 260 pixels.
+    The file does not say its input size; the digest tells the published files apart.
 
     Raises:
         WeightsError: The file is damaged, or refers to anything but tensors and modules.
     """
     modules = _modules(_load_module(read_bytes(path)))
-    tensors: dict[str, NDArray[np.float32]] = {}
-    for name, parameters in modules.items():
-        if name.endswith(BATCH_NORM_SUFFIX):
-            continue
-        weight, bias = _convolution(name, parameters, modules.get(name + BATCH_NORM_SUFFIX))
-        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = weight, bias
-    digest = sha256_of(path)
-    for card in map(load_card, _SOURCES):
-        if card.source and card.source.sha256 == digest:
-            return Model(card, tensors)
-    return Model(card_from_tensors(tensors, path.stem), tensors)
+    tensors = {
+        f"{layer}.{part}": np.asarray(view.to_array(), np.float32)
+        for layer, parameters in modules.items()
+        for part, view in parameters.items()
+        if isinstance(view, TensorView) and view.storage.dtype.kind == "f"
+    }
+    epsilons = {
+        layer: parameters[_EPSILON]
+        for layer, parameters in modules.items()
+        if isinstance(parameters[_EPSILON], float)
+    }
+    return LooseTensors(fold_norms(tensors, epsilons), sha256=sha256_of(path))
 
 
 def read_layers(path: Path) -> Layers:
@@ -118,31 +114,4 @@ def _parameters(state: dict[Any, Any]) -> dict[str, Any]:
         for key, value in group.items()
         if isinstance(key, str)
     }
-    return {**found, "eps": state.get("eps")}
-
-
-def _convolution(
-    name: str, parameters: dict[str, Any], norm: dict[str, Any] | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    weight = _array(name, parameters, "weight", 4)
-    if norm is None:
-        return weight, _array(name, parameters, "bias", 1)
-    gamma, beta, mean, variance = [
-        _array(f"{name}{BATCH_NORM_SUFFIX}", norm, key, 1) for key in _NORM
-    ]
-    epsilon = norm["eps"]
-    if not isinstance(epsilon, float) or any(
-        len(vector) != len(weight) for vector in (gamma, beta, mean, variance)
-    ):
-        raise WeightsError(f"The batch normalisation of {name} does not fit its convolution.")
-    return fold_batch_norm(weight, gamma, beta, mean, variance, epsilon)
-
-
-def _array(name: str, parameters: dict[str, Any], key: str, ndim: int) -> NDArray[np.float32]:
-    view = parameters.get(key)
-    if not isinstance(view, TensorView):
-        raise WeightsError(f"Layer {name} has no tensor {key!r}.")
-    values = view.to_array()
-    if values.ndim != ndim:
-        raise WeightsError(f"{name}.{key}: expected {ndim} dimensions, but got {values.shape}.")
-    return values.astype(np.float32)
+    return {**found, _EPSILON: state.get(_EPSILON)}

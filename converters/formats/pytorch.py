@@ -1,4 +1,7 @@
-"""PyTorch: a ``state_dict`` as `torch.save` writes it, in and out without torch."""
+"""PyTorch: a ``state_dict`` as `torch.save` writes it, in and out without torch.
+
+Graph and card are members of the archive beside the pickle, which `torch.load` passes over.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.archives import add_member, open_archive, read_member
-from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.keras_layers import (
-    BATCH_NORM,
-    BATCH_NORM_SUFFIX,
-    BIAS,
-    KERNEL,
-    Layers,
-    from_layers,
-)
+from facemask_zoo.converters.formats import CARD_KEY, GRAPH_KEY
+from facemask_zoo.converters.formats.importing import LooseTensors, fold_norms
 from facemask_zoo.converters.limits import MAX_FILE_BYTES, MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.tensor_pickle import (
     MAX_PICKLE_BYTES,
@@ -30,8 +26,8 @@ from facemask_zoo.converters.tensor_pickle import (
     load_tree,
 )
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.model import Model
-from facemask_zoo.recognition import card_from_tensors
+from facemask_zoo.graph import text
+from facemask_zoo.graph.program import Program
 
 _ROOT = "archive"
 _PICKLE = "/data.pkl"
@@ -39,7 +35,7 @@ _BYTE_ORDER, _LITTLE = "byteorder", b"little"
 _VERSION = "version"
 # The version of the archive, as PyTorch has written it since 1.6.
 _VERSION_TEXT = b"3\n"
-_CARD = f"extra/{CARD_KEY}.json"
+_CARD, _GRAPH = (f"extra/{key}.json" for key in (CARD_KEY, GRAPH_KEY))
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model")
 
 # PyTorch aligns the data of every member, so that files can be mapped into memory.
@@ -48,18 +44,15 @@ _LOCAL_HEADER_BYTES = 30
 _PADDING = struct.Struct("<2sH")
 _PADDING_TAG = b"FB"
 
-_CONVOLUTION = {"weight": KERNEL, "bias": BIAS}
-_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), BATCH_NORM, strict=True))
 
-
-def read(path: Path) -> Model:
+def read(path: Path) -> Program | LooseTensors:
     """Read a ``state_dict``, bare or within a checkpoint; nothing in the file is executed.
 
-    Batch normalisation named ``<layer>_bn`` is folded. Without an embedded card the network is
-    AIZOO's by shape.
+    Without a graph in the file, batch normalisation named ``<layer>_bn`` is folded.
 
     Raises:
-        WeightsError: The file is damaged, refers to anything but tensors, or holds other layers.
+        WeightsError: The file is damaged, refers to anything but tensors, or its tensors do not
+            fit its graph.
     """
     archive = open_archive(read_bytes(path))
     names = archive.namelist()
@@ -69,24 +62,36 @@ def read(path: Path) -> Model:
     data = read_member(archive, root + _PICKLE, MAX_PICKLE_BYTES)
     tree, storages = load_tree(io.BytesIO(data))
     _fill(archive, root, storages)
-    tensors = from_layers(_layers(_state_dict(tree)), "OIHW")
-    if f"{root}/{_CARD}" in names:
-        text = read_member(archive, f"{root}/{_CARD}", MAX_TEXT_BYTES)
-        return Model(ModelCard.from_json(text), tensors)
-    return Model(card_from_tensors(tensors, path.stem), tensors)
+    tensors = _tensors(_state_dict(tree))
+    card, graph = (_text_of(archive, f"{root}/{member}") for member in (_CARD, _GRAPH))
+    if graph:
+        return Program(text.from_json(graph), tensors, card)
+    return LooseTensors(fold_norms(tensors), card)
 
 
-def write(model: Model, path: Path) -> None:
-    """Write what ``torch.load(path, weights_only=True)`` reads; the card is a member beside it."""
-    names = list(model.card.network.tensor_shapes)
+def write(program: Program, path: Path) -> None:
+    """Write what ``torch.load(path, weights_only=True)`` reads, with graph and card beside it."""
+    shapes = program.graph.tensor_shapes
     with zipfile.ZipFile(path, "w") as archive:
-        _add(archive, _PICKLE[1:], _pickled([(name, model.tensors[name].shape) for name in names]))
+        _add(archive, _PICKLE[1:], _pickled(list(shapes.items())))
         _add(archive, _BYTE_ORDER, _LITTLE)
-        for key, name in enumerate(names):
-            values = np.ascontiguousarray(model.tensors[name], dtype="<f4")
+        for key, name in enumerate(shapes):
+            values = np.ascontiguousarray(program.tensors[name], dtype="<f4")
             _add(archive, f"data/{key}", values.tobytes())
         _add(archive, _VERSION, _VERSION_TEXT)
-        _add(archive, _CARD, model.card.portable().to_json().encode())
+        _add(archive, _GRAPH, text.to_json(program.graph).encode())
+        if program.card:
+            _add(archive, _CARD, program.card.encode())
+
+
+def _text_of(archive: zipfile.ZipFile, member: str) -> str:
+    """A text beside the pickle; empty if there is none."""
+    if member not in archive.namelist():
+        return ""
+    try:
+        return read_member(archive, member, MAX_TEXT_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{member} is no text: {error}.") from error
 
 
 def _fill(archive: zipfile.ZipFile, root: str, storages: Mapping[str, Storage]) -> None:
@@ -117,17 +122,17 @@ def _state_dict(tree: Any) -> Mapping[Any, Any]:
     return tree
 
 
-def _layers(state: Mapping[Any, Any]) -> Layers:
-    layers: Layers = {}
-    for name, view in state.items():
-        if not isinstance(name, str):
-            continue
-        layer, _, part = name.rpartition(".")
-        parameter = (_NORM if layer.endswith(BATCH_NORM_SUFFIX) else _CONVOLUTION).get(part)
-        if parameter and isinstance(view, TensorView):
-            values = np.asarray(view.to_array(), np.float32)
-            layers.setdefault(layer, {})[parameter] = values
-    return layers
+def _tensors(state: Mapping[Any, Any]) -> dict[str, NDArray[np.float32]]:
+    return {
+        name: np.asarray(view.to_array(), np.float32)
+        for name, view in state.items()
+        if isinstance(name, str) and isinstance(view, TensorView) and _is_float(view)
+    }
+
+
+def _is_float(view: TensorView) -> bool:
+    """Counters, such as that of the batches that a normalisation has seen, are no weights."""
+    return view.storage.dtype.kind == "f"
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
