@@ -45,12 +45,14 @@ class Frame:
         source: File, address or camera that it came from.
         index: Number within a video, from 0; None for a picture of its own.
         rate: Frames per second of the video, if known.
+        time: When it is shown, in seconds from the start of the video.
     """
 
     image: NDArray[np.uint8]
     source: str
     index: int | None = None
     rate: Fraction | None = None
+    time: float | None = None
 
 
 def frames(
