@@ -91,6 +91,11 @@ class _Canvas:
         """Height of the largest text, in pixels."""
         return max(_SMALLEST_TEXT, min(self.size) / 32)
 
+    @property
+    def least_text_size(self) -> float:
+        """Height of the smallest text: less cannot be read once the picture fills a screen."""
+        return max(_SMALLEST_TEXT, self.text_size * 0.4)
+
     def look(self, label: str) -> _Look:
         word = _WORDS[self.language].get(label, label.replace("_", " "))
         return _Look(COLOURS.get(label, _OTHER_COLOUR), _STYLES.get(label, "whole"), word)
@@ -122,6 +127,11 @@ def annotate(
     if language not in LANGUAGES:
         raise UnknownNameError.among("language", language, LANGUAGES)
     image = Image.fromarray(pixels)
+    _draw(image, detections, language, panel)
+    return np.array(image)
+
+
+def _draw(image: Image.Image, detections: Detections, language: str, panel: bool) -> _Canvas:
     canvas = _Canvas(ImageDraw.Draw(image), image.size, language, detections.boxes, [])
     looks = [canvas.look(label) for label in detections.labels]
     for index in reversed(range(len(looks))):
@@ -130,7 +140,7 @@ def annotate(
         _draw_panel(canvas, detections.counts())
     for index in _largest_first(detections.boxes):
         _draw_tag(canvas, index, looks[index], float(detections.scores[index]))
-    return np.array(image)
+    return canvas
 
 
 def preview(detections: Detections) -> NDArray[np.uint8] | None:
@@ -217,7 +227,7 @@ def _draw_tag(canvas: _Canvas, index: int, look: _Look, score: float) -> None:
     wide = box[2] - box[0]
     for text, share in ((f"{look.word} {score:.2f}", 1.6), (f"{score:.2f}", 1.1)):
         size = canvas.text_size
-        while size >= _SMALLEST_TEXT:
+        while size >= canvas.least_text_size:
             width, height = _text_box(canvas.font(size), text)
             free = _free_place(canvas, index, width, height) if width <= wide * share else None
             if free:
@@ -302,7 +312,7 @@ def _draw_panel(canvas: _Canvas, counts: dict[str, int]) -> None:
     for look, number in rows:
         swatch = [left, top + line * 0.2, left + line * 0.7, top + line * 0.8]
         for piece in _lines(swatch, look.style):
-            _thick_line(canvas.draw, piece, max(1, round(line / 10)), look.colour)
+            _thick_line(canvas.draw, piece, max(1, round(line / 20)), look.colour)
         _, ascent, _, bottom = font.getbbox("Ag国")
         at = (left + line, top + _padding(bottom) / 2 - ascent)
         canvas.draw.text(at, f"{look.word}  {number}", fill=_LIGHT, font=font)
