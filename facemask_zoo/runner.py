@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
+from facemask_zoo.errors import TruncatedVideoError
 from facemask_zoo.files import Sources, check_target
-from facemask_zoo.images import IMAGE_SUFFIXES, save_image
-from facemask_zoo.video import Frame, VideoWriter, expand, frames, is_video
+from facemask_zoo.images import WRITABLE_SUFFIXES, save_image
+from facemask_zoo.video import Frame, expand, frames, is_video
+from facemask_zoo.video_writer import VideoWriter
 
 
 def detect_and_draw(
@@ -44,7 +45,7 @@ def detect_and_draw(
     sources = sources or Sources(expand(source))
     if is_video(source):
         sources.check(target)
-        yield from _draw_video(detector, stream, target, overwrite)
+        yield from _draw_video(detector, source, stream, target, overwrite)
         return
     for frame in stream:
         path = target if is_picture(target) else target / Path(frame.source).name
@@ -56,18 +57,28 @@ def detect_and_draw(
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a path has the suffix of a picture."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """Whether a path has the suffix of a picture that can be written."""
+    return path.suffix.lower() in WRITABLE_SUFFIXES
 
 
 def _draw_video(
-    detector: Detector, stream: Iterator[Frame], target: Path, overwrite: bool
+    detector: Detector, source: str, stream: Iterator[Frame], target: Path, overwrite: bool
 ) -> Iterator[Detections]:
+    """Annotate a video; of one that breaks off, what could be read is kept."""
     first = next(stream, None)
     if first is None:
         return
-    with VideoWriter(target, first.rate, overwrite=overwrite) as writer:
-        for frame in itertools.chain([first], stream):
+    sound = None if first.time is None or not Path(source).is_file() else source
+    broken: TruncatedVideoError | None = None
+    with VideoWriter(target, first.rate, overwrite=overwrite, sound=sound) as writer:
+        frame: Frame | None = first
+        while frame is not None:
             result = detector.detect_frame(frame)
-            writer.write(result.annotate(frame.image))
+            writer.write(result.annotate(frame.image), frame.time)
             yield result
+            try:
+                frame = next(stream, None)
+            except TruncatedVideoError as error:
+                broken, frame = error, None
+    if broken:
+        raise broken
