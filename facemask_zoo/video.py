@@ -315,6 +315,27 @@ def start_of(container: Any) -> float:
     return float(container.start_time or 0) / _MICROSECONDS
 
 
+def frame_count(name: str) -> int | None:
+    """Number of frames that a video's header claims; None if it does not say, or for a stream.
+
+    Raises:
+        VideoError: It is missing or damaged.
+        FrameworkNotInstalledError: PyAV is not installed.
+    """
+    if _is_live(name) or not Path(name).is_file():
+        return None
+    with open_video(name) as container:
+        streams = container.streams.video
+        if not streams:
+            return None
+        if streams[0].frames:
+            return int(streams[0].frames)
+        if container.duration and streams[0].average_rate:
+            seconds = float(container.duration) / _MICROSECONDS
+            return round(seconds * float(streams[0].average_rate))
+    return None
+
+
 def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[int, Any, float]]:
     """Number, frame and time of each frame, until the video ends or breaks off."""
     av = require("av", "video")
