@@ -62,7 +62,7 @@ _MODULE_COMMANDS = {
         "facemask_zoo.evaluation.command", "evaluation", "Measure models on annotated pictures."
     ),
     "mask": _ModuleCommand(
-        "facemask_zoo.masks.command", "masks", "put masks on bare faces; make whole data sets"
+        "facemask_zoo.masks.command", "masks", "Put masks on bare faces; make whole data sets."
     ),
     "train": _ModuleCommand(
         "facemask_zoo.training.command", "training", "Train or fine-tune a model."
