@@ -7,6 +7,7 @@ from pathlib import Path
 if not Path(__file__).with_name("converters").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
+from facemask_zoo.addresses import fetch_image
 from facemask_zoo.backends import list_frameworks
 from facemask_zoo.cards import list_models
 from facemask_zoo.classifier import Classifications, Classifier
@@ -20,6 +21,7 @@ from facemask_zoo.errors import (
     ImageError,
     InvalidArgumentError,
     OutputError,
+    TruncatedVideoError,
     UnknownNameError,
     VideoError,
     WeightsError,
@@ -38,10 +40,12 @@ __all__ = [
     "ImageError",
     "InvalidArgumentError",
     "OutputError",
+    "TruncatedVideoError",
     "UnknownNameError",
     "VideoError",
     "WeightsError",
     "__version__",
+    "fetch_image",
     "list_frameworks",
     "list_models",
 ]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.backends import Backend, Options
-from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard
+from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard, list_models
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
@@ -42,6 +44,8 @@ class Detector:
         iou: A box that overlaps a better one by more than this is dropped.
         nms: How duplicates are suppressed, see :meth:`load`.
         max_pixels: Larger pictures are refused before they are decoded.
+        loading: Other arguments of :meth:`load`, with which a copy or another process loads it
+            again.
     """
 
     card: ModelCard
@@ -51,9 +55,18 @@ class Detector:
     iou: float = IOU
     nms: str = "standard"
     max_pixels: int = MAX_PIXELS
+    loading: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_settings(self.conf, self.iou, self.nms)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy what it takes to load the detector again, not the framework's state."""
+        if not self.loading:
+            raise InvalidArgumentError("Only what Detector.load returns can be copied or pickled.")
+        settings = {"conf": self.conf, "iou": self.iou, "nms": self.nms}
+        settings["max_pixels"] = self.max_pixels
+        return _load_again, (type(self), {**self.loading, **settings})
 
     @classmethod
     def load(
@@ -110,9 +123,10 @@ class Detector:
             raise WeightsError(f"{card.name!r} is no detector.")
         threshold = card.conf if conf is None else conf
         suppression = nms or card.nms
-        return cls(
-            card, session.framework, session.backend, threshold, iou, suppression, max_pixels
-        )
+        backend = session.backend
+        name = session.framework
+        loading = {"model": _place(model), "framework": name, "trust": trust, **vars(options)}
+        return cls(card, name, backend, threshold, iou, suppression, max_pixels, loading)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -128,7 +142,8 @@ class Detector:
         """Find the faces in one picture.
 
         Args:
-            image: Path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array.
+            image: Path, encoded bytes, file object, PIL image, or array; see
+                :func:`facemask_zoo.images.load_image`.
 
         Raises:
             ImageError: The picture cannot be read.
@@ -158,12 +173,14 @@ class Detector:
         for chunk in _chunks(images, BATCH_SIZE):
             pictures: list[NDArray[np.uint8]] = []
             names: list[str | None] = []
+            watch = _Stopwatch()
             for image in chunk:
                 with handled(image, on_error):
                     pictures.append(load_image(image, self.max_pixels))
                     names.append(_source_name(image))
+            watch.lap("read")
             if pictures:
-                results.extend(self._detect_arrays(pictures, names))
+                results.extend(self._detect_arrays(pictures, names, watch))
         return results
 
     def stream(self, source: StreamSource, *, on_error: OnError = "raise") -> Iterator[Detections]:
@@ -193,8 +210,8 @@ class Detector:
         Args:
             frame: The picture and where it came from.
         """
-        (result,) = self._detect_arrays([frame.image], [frame.source])
-        return dataclasses.replace(result, frame=frame.index)
+        (result,) = self._detect_arrays([frame.image], [frame.source], _Stopwatch())
+        return dataclasses.replace(result, frame=frame.index, time=frame.time)
 
     def forward(self, batch: NDArray[np.float32]) -> RawOutputs:
         """Run the network alone.
@@ -223,14 +240,19 @@ class Detector:
         return outputs[LOC_NAME], outputs[SCORES_NAME]
 
     def _detect_arrays(
-        self, pictures: list[NDArray[np.uint8]], names: list[str | None]
+        self, pictures: list[NDArray[np.uint8]], names: list[str | None], watch: _Stopwatch
     ) -> list[Detections]:
         batch = np.stack([preprocess(picture, self.input_size) for picture in pictures])
+        watch.lap("preprocess")
         loc, scores = self._outputs(batch)
-        return [
+        watch.lap("inference")
+        results = [
             self._postprocess(loc[i], scores[i], (picture.shape[1], picture.shape[0]), names[i])
             for i, picture in enumerate(pictures)
         ]
+        watch.lap("postprocess")
+        speed = watch.shares(len(pictures))
+        return [dataclasses.replace(result, speed=speed) for result in results]
 
     def _postprocess(
         self,
@@ -249,6 +271,33 @@ class Detector:
             kind=self.nms,
         )
         return Detections(boxes, best, class_ids, self.classes, image_size, source)
+
+
+class _Stopwatch:
+    """Milliseconds that each stage takes, one after the other."""
+
+    def __init__(self) -> None:
+        self._laps: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """A stage has ended and the next begins."""
+        now = time.perf_counter()
+        self._laps[stage] = (now - self._since) * 1000
+        self._since = now
+
+    def shares(self, count: int) -> dict[str, float]:
+        """What falls to each of `count` pictures."""
+        return {stage: milliseconds / count for stage, milliseconds in self._laps.items()}
+
+
+def _load_again(kind: type[Detector], arguments: dict[str, Any]) -> Detector:
+    return kind.load(**arguments)
+
+
+def _place(model: str | os.PathLike[str]) -> str:
+    """A model's name; or where its file lies, also for a process in another folder."""
+    return os.fspath(model) if os.fspath(model) in list_models() else os.path.abspath(model)
 
 
 def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

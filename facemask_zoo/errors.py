@@ -27,6 +27,10 @@ class VideoError(FaceMaskZooError):
     """A video or camera cannot be opened, read or written."""
 
 
+class TruncatedVideoError(VideoError):
+    """A video breaks off: it is damaged from some place on, or shorter than its header says."""
+
+
 class UnknownNameError(FaceMaskZooError, LookupError):
     """No model, framework or format has the given name."""
 

@@ -8,24 +8,46 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from facemask_zoo.errors import ImageError, InvalidArgumentError
+from facemask_zoo.errors import FaceMaskZooError, ImageError, InvalidArgumentError
+from facemask_zoo.extras import require
 from facemask_zoo.files import atomic_path
 
-ImageSource = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+ImageSource = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | IO[bytes]
+    | Image.Image
+    | NDArray[np.generic]
+)
 
 MAX_PIXELS = 80_000_000
 """Default limit on width x height; larger pictures are refused from their header."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+WRITABLE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Suffixes of the pictures that :func:`save_image` writes."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+IMAGE_SUFFIXES = (
+    *WRITABLE_SUFFIXES,
+    *(".gif", ".avif", ".ppm", ".pgm", ".pbm", ".heic", ".heif"),
+)
+"""Suffixes of the pictures that are looked for in folders."""
+
+ADDRESS_SCHEMES = ("http://", "https://")
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "PPM")
+_HEIF = "HEIF"
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _SIDEWAYS = (5, 6, 7, 8)
 _PILLOW_LIMIT = threading.Lock()
 
@@ -39,10 +61,21 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     """Read a picture as it is meant to be seen.
 
     EXIF orientation is applied, transparency is laid on white, grey and palette pictures become
-    RGB, and 16-bit values keep their upper byte.
+    RGB, 16-bit values keep their upper byte, and of several frames the first is taken.
 
     Args:
-        source: Path, encoded bytes, PIL image, or (H, W, 3) uint8 RGB array (returned as it is).
+        source: One of
+
+            - a path,
+            - encoded bytes: bytes, bytearray or memoryview,
+            - a file object in binary mode, read from where it stands and left open,
+            - a PIL image,
+            - an array of shape (H, W, 3) RGB, (H, W, 4) RGBA, or (H, W) or (H, W, 1) grey. Of
+              type uint8 it holds 0..255, of type uint16 0..65535, and of a floating-point type
+              0..1, however bright the picture: anything outside is refused, never guessed at.
+              (H, W, 3) uint8 is returned as it is.
+
+            Addresses are not fetched here: see :func:`facemask_zoo.addresses.fetch_image`.
         max_pixels: Largest width x height accepted; checked before pixels are decoded.
 
     Returns:
@@ -50,20 +83,38 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
 
     Raises:
         ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
+        InvalidArgumentError: `max_pixels` is not a positive integer.
     """
+    check_max_pixels(max_pixels)
     if isinstance(source, np.ndarray):
-        return _check_array(source, max_pixels)
+        return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
-        _check_size(source.size, "the PIL image", max_pixels)
-        return _to_rgb(ImageOps.exif_transpose(source), "the PIL image")
-    if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), f"a picture of {len(source)} bytes", max_pixels)
-    if not isinstance(source, str | os.PathLike):
-        raise ImageError(
-            f"Expected a path, bytes, a PIL image or an array, but got {type(source).__name__}."
-        )
-    with _file(Path(source)) as file:
-        return _decode(file, repr(str(source)), max_pixels)
+        return _from_pil(source, max_pixels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        return _decode(io.BytesIO(data), f"a picture of {len(data)} bytes", max_pixels)
+    if isinstance(source, str | os.PathLike):
+        _check_is_no_address(source)
+        with _file(Path(source)) as file:
+            return _decode(file, repr(str(source)), max_pixels)
+    if hasattr(source, "read"):
+        data = _read_all(source)
+        return _decode(io.BytesIO(data), f"a file of {len(data)} bytes", max_pixels)
+    raise ImageError(
+        "Expected a path, bytes, a file object, a PIL image or an array, "
+        f"but got {type(source).__name__}."
+    )
+
+
+def check_max_pixels(max_pixels: int) -> None:
+    """Refuse a limit that is not a positive integer.
+
+    Raises:
+        InvalidArgumentError: It is not.
+    """
+    whole = isinstance(max_pixels, int | np.integer) and not isinstance(max_pixels, bool)
+    if not whole or max_pixels < 1:
+        raise InvalidArgumentError(f"max_pixels: expected a positive int, but got {max_pixels!r}.")
 
 
 def load_rgba(
@@ -97,6 +148,7 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
     Raises:
         ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
     """
+    check_max_pixels(max_pixels)
     what = repr(os.fspath(path))
     with _file(Path(path)) as file, _opened(file, what, max_pixels) as image:
         width, height = image.size
@@ -124,8 +176,8 @@ def save_image(
         ImageError: The suffix is unknown or the file cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(IMAGE_SUFFIXES)}.")
+    if path.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise ImageError(f"Cannot write {path.suffix!r}; known: {', '.join(WRITABLE_SUFFIXES)}.")
     try:
         with atomic_path(path, overwrite=overwrite) as temporary:
             options: dict[str, Any] = {} if quality is None else {"quality": quality}
@@ -134,13 +186,66 @@ def save_image(
         raise ImageError(f"Cannot write {str(path)!r}: {error}.") from error
 
 
-def _check_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+def _from_array(image: NDArray[Any], max_pixels: int) -> NDArray[np.uint8]:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
         raise ImageError(
-            f"Expected a (H, W, 3) uint8 RGB array, but got {image.dtype} of shape {image.shape}."
+            "Expected an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+            f"but got {image.dtype} of shape {image.shape}."
         )
     _check_size((image.shape[1], image.shape[0]), "the array", max_pixels)
-    return image
+    pixels = _to_bytes(image)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.shape[2] == 4:
+        return _to_rgb(Image.fromarray(pixels), "the array")
+    return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+
+
+def _to_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of any type that :func:`load_image` takes, as uint8."""
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        return (image >> 8).astype(np.uint8)
+    if image.dtype.kind != "f":
+        raise ImageError(f"Expected uint8, uint16 or floats 0..1, but got {image.dtype}.")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1):  # also true of NaN
+        raise ImageError(
+            f"Expected floats from 0 to 1, but got {low:g} to {high:g}. "
+            "Divide by 255, or convert to uint8."
+        )
+    scaled: NDArray[np.uint8] = np.rint(image.astype(np.float32) * 255).astype(np.uint8)
+    return scaled
+
+
+def _from_pil(image: Image.Image, max_pixels: int) -> NDArray[np.uint8]:
+    what = "the PIL image"
+    _check_size(image.size, what, max_pixels)
+    try:
+        return _to_rgb(ImageOps.exif_transpose(image), what)
+    except ImageError:
+        raise
+    except Exception as error:  # it may be closed, cut off or damaged: see _opened
+        raise ImageError(f"{what} cannot be read: {error}") from error
+
+
+def _read_all(source: Any) -> bytes:
+    try:
+        data = source.read()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"The file object cannot be read: {error}") from error
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ImageError(f"Expected a file object in binary mode, but it gave {type(data)}.")
+    return bytes(data)
+
+
+def _check_is_no_address(source: str | os.PathLike[str]) -> None:
+    if os.fspath(source).lower().startswith(ADDRESS_SCHEMES):
+        raise ImageError(
+            "There is no picture of that name, and addresses are not fetched unless you ask: "
+            "pass facemask_zoo.fetch_image(address)."
+        )
 
 
 @contextmanager
@@ -171,11 +276,11 @@ def _decode_rgba(file: BinaryIO, what: str, max_pixels: int) -> NDArray[np.uint8
 def _opened(file: BinaryIO, what: str, max_pixels: int) -> Iterator[Image.Image]:
     """The picture behind a checked header; whatever its decoder raises is an ImageError."""
     try:
-        with _pillow_limit(max_pixels), Image.open(file, formats=_FORMATS) as image:
+        with _pillow_limit(max_pixels), Image.open(file, formats=_formats(file)) as image:
             _check_size(image.size, what, max_pixels)
             _check_tiles(image, what)
             yield image
-    except (ImageError, InvalidArgumentError):
+    except FaceMaskZooError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{what} is refused: {error}") from error
@@ -183,6 +288,16 @@ def _opened(file: BinaryIO, what: str, max_pixels: int) -> Iterator[Image.Image]
         raise ImageError(
             f"{what} is damaged or is not one of {', '.join(_FORMATS)}: {error}"
         ) from error
+
+
+def _formats(file: BinaryIO) -> tuple[str, ...]:
+    """What Pillow may take the file for; the reader of HEIF is only imported to read one."""
+    start = file.read(12)
+    file.seek(0)
+    if start[4:8] != b"ftyp" or start[8:12] not in _HEIF_BRANDS:
+        return _FORMATS
+    require("pillow_heif", "heif").register_heif_opener()
+    return (*_FORMATS, _HEIF)
 
 
 def _to_rgb(image: Image.Image, what: str) -> NDArray[np.uint8]:
@@ -201,6 +316,8 @@ def _strip_to_rgb(strip: Image.Image) -> NDArray[np.uint8]:
     if strip.mode in _SIXTEEN_BIT_MODES:
         values = np.clip(np.asarray(strip, dtype=np.int64) >> 8, 0, 255)
         return values.astype(np.uint8)[:, :, None]
+    if strip.mode in _PREMULTIPLIED:
+        strip = strip.convert(_PREMULTIPLIED[strip.mode])
     if strip.has_transparency_data:
         layer = strip.convert("RGBA")
         strip = Image.new("RGBA", layer.size, "white")
@@ -230,8 +347,6 @@ def _check_size(size: tuple[int, int], what: str, max_pixels: int) -> None:
 @contextmanager
 def _pillow_limit(max_pixels: int) -> Iterator[None]:
     """Let Pillow open what the caller's higher limit allows; its own limit is a global."""
-    if not isinstance(max_pixels, int) or max_pixels < 1:
-        raise InvalidArgumentError(f"max_pixels: expected a positive int, but got {max_pixels!r}.")
     if Image.MAX_IMAGE_PIXELS is None or max_pixels <= Image.MAX_IMAGE_PIXELS:
         yield
         return

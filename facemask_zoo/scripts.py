@@ -7,18 +7,16 @@ every script starts with the same model, and the end of a video is the end of th
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from facemask_zoo.backends import find_framework
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError
-from facemask_zoo.runner import detect_and_draw
+from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.runner import Steps, detect_and_draw
 from facemask_zoo.ssd.postprocess import IOU
-
-log = logging.getLogger(__name__)
+from facemask_zoo.terminal import guarded, start_logging
 
 DEFAULT_MODEL = "aizoo-260"
 
@@ -34,28 +32,26 @@ def main(framework: str, arguments: Sequence[str] | None = None) -> int:
         arguments: Words after the program's name; ``sys.argv`` if None.
 
     Returns:
-        Exit status: 0 if all went well, 1 if something failed.
+        Exit status, see :mod:`facemask_zoo.terminal`.
     """
     parser = _parser(framework)
     args = parser.parse_args(arguments)
     if args.img_mode == 1 and not args.img_path:
         parser.error("--img-path is needed, or --img-mode 0 and --video-path")
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s", force=True)
+    start_logging()
+    return guarded(lambda: _run(framework, args), Path(sys.argv[0]).name)
+
+
+def _run(framework: str, args: argparse.Namespace) -> int:
     is_image = args.img_mode == 1
     iou = args.iou if args.iou is not None else _IMAGE_IOU if is_image else _VIDEO_IOU
     source = args.img_path if is_image else args.video_path
-    try:
-        _check_prototxt(args)
-        detector = Detector.load(
-            args.model, framework=framework, conf=args.conf, iou=iou, nms="aizoo"
-        )
-        for result in detect_and_draw(detector, source, args.output, overwrite=args.overwrite):
-            sys.stdout.write(f"{result.to_rows()}\n")
-    except FaceMaskZooError as error:
-        log.error("%s", error)
-        return 1
-    except KeyboardInterrupt:
-        log.info("Stopped.")
+    _check_prototxt(args)
+    detector = Detector.load(args.model, framework=framework, conf=args.conf, iou=iou, nms="aizoo")
+    steps = Steps(overwrite=args.overwrite)
+    for _, result in detect_and_draw(detector, source, args.output, steps=steps):
+        sys.stdout.write(f"{result.to_rows()}\n")
+        sys.stdout.flush()
     return 0
 
 

@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import glob
 import itertools
+import math
 import os
-from collections.abc import Iterable, Iterator
+import time as clock
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,25 +17,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.errors import ImageError, VideoError
+from facemask_zoo.addresses import is_image_address
+from facemask_zoo.errors import (
+    ImageError,
+    InvalidArgumentError,
+    TruncatedVideoError,
+    VideoError,
+)
 from facemask_zoo.extras import require
-from facemask_zoo.files import atomic_path
-from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, load_image
+from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, check_max_pixels, load_image
 from facemask_zoo.on_error import OnError, handled
 
 StreamSource = str | os.PathLike[str] | int
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv")
+"""Suffixes of the videos that are read and written."""
 
 _STREAM_SCHEMES = tuple(
     f"{name}://" for name in ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "tcp", "udp")
 )
 _ANY_FOLDERS = "**"
-_CODECS = {".webm": "libvpx-vp9"}
-_DEFAULT_CODEC = "mpeg4"
-_DEFAULT_RATE = Fraction(25)
-_MAX_RATE = 65535  # MPEG-4 counts time in up to so many parts of a second
+_CAMERA = "camera:"
 _OPEN_TIMEOUT_SECONDS = 15.0
+_MICROSECONDS = 1_000_000
+_TOLERANCE_SECONDS = 0.5  # that a video may be shorter than its header says
+
+# A file that is called a video may be a playlist that leads to other files, or to servers.
+_FILE_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,26 +58,78 @@ class Frame:
         source: File, address or camera that it came from.
         index: Number within a video, from 0; None for a picture of its own.
         rate: Frames per second of the video, if known.
+        time: When it is shown, in seconds from the start of the video.
     """
 
     image: NDArray[np.uint8]
     source: str
     index: int | None = None
     rate: Fraction | None = None
+    time: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Which frames of a video to read.
+
+    Attributes:
+        every: Only each so-manieth frame.
+        start: Seconds to leave out at the start.
+        end: Where to stop, in seconds from the start; None reads to the end.
+
+    Raises:
+        InvalidArgumentError: A number makes no sense.
+    """
+
+    every: int = 1
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise InvalidArgumentError(f"every: expected at least 1, but got {self.every}.")
+        if not 0 <= self.start < math.inf:
+            raise InvalidArgumentError(f"start: expected seconds from 0, but got {self.start}.")
+        if self.end is not None and not self.end > self.start:
+            raise InvalidArgumentError(
+                f"end: expected more than start, {self.start} s, but got {self.end}."
+            )
+
+    def has(self, index: int, time: float) -> bool:
+        """Whether a frame is to be read."""
+        return time >= self.start and index % self.every == 0
+
+    def is_over(self, time: float) -> bool:
+        """Whether no frame is to be read any more."""
+        return self.end is not None and time >= self.end
+
+
+WHOLE = Clip()
+"""Every frame."""
 
 
 def frames(
-    source: StreamSource, max_pixels: int = MAX_PIXELS, on_error: OnError = "raise"
+    source: StreamSource,
+    max_pixels: int = MAX_PIXELS,
+    on_error: OnError = "raise",
+    *,
+    clip: Clip = WHOLE,
+    fetch: Callable[[str], bytes] | None = None,
 ) -> Iterator[Frame]:
     """Read a source frame by frame.
 
+    Videos are turned upright as their display matrix says, and each frame keeps its own time.
+
     Args:
-        source: Picture, video, folder of pictures or glob (sorted by name), camera index (also as
-            a string of digits), or the address of a stream.
+        source: Picture, video, folder of pictures or glob (sorted by name), camera (its index, or
+            ``"camera:0"``; digits alone are a file if there is one of that name), or the address
+            of a stream.
         max_pixels: Largest width x height accepted.
         on_error: What to do about a picture, video or folder that cannot be read: ``"raise"``,
             ``"skip"`` it (the rest of it, for a video), or a function that is called with its name
             and the error.
+        clip: Which frames of videos and cameras to read.
+        fetch: Fetches the pictures whose addresses are given; they are refused if it is None.
 
     Yields:
         Frames in order; the end of a video ends the iteration.
@@ -72,15 +137,17 @@ def frames(
     Raises:
         ImageError: A picture cannot be read, or a folder or glob holds none.
         VideoError: A video or camera cannot be opened or read.
+        TruncatedVideoError: A video breaks off, after the frames that could be read.
         FrameworkNotInstalledError: PyAV (videos) or OpenCV (cameras) is not installed.
     """
-    name = os.fspath(source) if not isinstance(source, int) else str(source)
+    check_max_pixels(max_pixels)
+    name = _name(source)
     items: list[str] = []
     with handled(name, on_error):
         items = expand(name)
     for item in items:
         # Written out: an error of whoever uses the frames must not be taken for one of the reader.
-        reader = _read(item, max_pixels)
+        reader = _read(item, max_pixels, clip, fetch)
         while True:
             frame = None
             with handled(item, on_error):
@@ -113,103 +180,40 @@ def expand(source: str) -> list[str]:
 
 def is_video(source: StreamSource) -> bool:
     """Whether a source is a video, camera or network stream rather than pictures."""
-    name = os.fspath(source) if not isinstance(source, int) else str(source)
-    return _is_live(name) or _is_video(Path(name))
+    name = _name(source)
+    return not is_image_address(name) and (_is_live(name) or _is_video(Path(name)))
 
 
-class VideoWriter:
-    """Writes frames as a video; the file appears when the writer is closed without error.
-
-    Args:
-        path: Target; the suffix says which container. WebM holds VP9, the others MPEG-4.
-        rate: Frames per second.
-        overwrite: Replace a file that exists, once the new one is whole.
-
-    Raises:
-        OutputError: On entry: the file exists and `overwrite` is False, or it is a folder.
-        VideoError: The container is unknown or cannot be written.
-        FrameworkNotInstalledError: PyAV is not installed.
-    """
-
-    def __init__(
-        self, path: str | Path, rate: Fraction | None = None, *, overwrite: bool = False
-    ) -> None:
-        self._av = require("av", "video")
-        self._rate = _countable(rate) if rate and rate > 0 else _DEFAULT_RATE
-        self._stack = contextlib.ExitStack()
-        self._path = Path(path)
-        self._overwrite = overwrite
-        if self._path.suffix.lower() not in VIDEO_SUFFIXES:
-            raise VideoError(f"Cannot write {path}; known: {', '.join(VIDEO_SUFFIXES)}.")
-        self._container: Any = None
-        self._stream: Any = None
-
-    def __enter__(self) -> VideoWriter:
-        with contextlib.ExitStack() as stack, self._errors():
-            target = atomic_path(self._path, overwrite=self._overwrite)
-            temporary = stack.enter_context(target)
-            self._container = stack.enter_context(self._av.open(str(temporary), "w"))
-            self._stack = stack.pop_all()
-        return self
-
-    def write(self, image: NDArray[np.uint8]) -> None:
-        """Append one frame.
-
-        Args:
-            image: (H, W, 3) RGB; every frame must have the size of the first. An odd last row or
-                column is cut off, since the codec stores colours for pairs of pixels.
-
-        Raises:
-            VideoError: The encoder does not take the frame, or the file cannot be written.
-        """
-        height, width = (side // 2 * 2 for side in image.shape[:2])
-        with self._errors():
-            if self._stream is None:
-                self._stream = self._add_stream(width, height)
-            pixels = np.ascontiguousarray(image[:height, :width])
-            frame = self._av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            self._container.mux(self._stream.encode(frame))
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        with self._errors(), self._stack:
-            if kind is not None:
-                self._stack.__exit__(kind, error, trace)
-            elif self._stream is not None:
-                self._container.mux(self._stream.encode())
-
-    def _add_stream(self, width: int, height: int) -> Any:
-        codec = _CODECS.get(self._path.suffix.lower(), _DEFAULT_CODEC)
-        stream = self._container.add_stream(codec, rate=self._rate)
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv420p"
-        stream.bit_rate = max(1_000_000, width * height * 8)
-        return stream
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, self._av.FFmpegError) as error:
-            raise VideoError(f"Cannot write {self._path}: {error}.") from error
+def camera_index(source: StreamSource) -> int | None:
+    """Number of the camera that a source stands for; None for anything else."""
+    if isinstance(source, int):
+        return source
+    name = os.fspath(source)
+    digits = name.removeprefix(_CAMERA)
+    is_file = digits == name and os.path.lexists(name)
+    return int(digits) if digits.isascii() and digits.isdecimal() and not is_file else None
 
 
-def _countable(rate: Fraction) -> Fraction:
-    """The nearest rate whose frames last a whole number of the parts that MPEG-4 counts in."""
-    return 1 / (1 / min(rate, Fraction(_MAX_RATE))).limit_denominator(_MAX_RATE)
+def _name(source: StreamSource) -> str:
+    return f"{_CAMERA}{source}" if isinstance(source, int) else os.fspath(source)
 
 
 def _is_live(name: str) -> bool:
     """Whether it is a camera or an address, and so no file, folder or glob."""
-    return name.isdecimal() or name.lower().startswith(_STREAM_SCHEMES)
+    return camera_index(name) is not None or name.lower().startswith(_STREAM_SCHEMES)
 
 
-def _read(name: str, max_pixels: int) -> Iterator[Frame]:
-    if name.isdecimal():
-        yield from _camera(int(name), max_pixels)
+def _read(
+    name: str, max_pixels: int, clip: Clip, fetch: Callable[[str], bytes] | None
+) -> Iterator[Frame]:
+    camera = camera_index(name)
+    if camera is not None:
+        yield from _camera(camera, max_pixels, clip)
     elif is_video(name):
-        yield from _video(name, max_pixels)
+        yield from _video(name, max_pixels, clip)
     else:
-        yield Frame(load_image(name, max_pixels), name)
+        source = fetch(name) if fetch and is_image_address(name) else name
+        yield Frame(load_image(source, max_pixels), name)
 
 
 def _pictures(folder: str) -> list[str]:
@@ -268,36 +272,137 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def _video(name: str, max_pixels: int) -> Iterator[Frame]:
+def _video(name: str, max_pixels: int, clip: Clip) -> Iterator[Frame]:
+    with open_video(name) as container:
+        if not container.streams.video:
+            raise VideoError(f"{name!r} holds no pictures.")
+        stream = container.streams.video[0]
+        _check_size(stream.codec_context, name, max_pixels)
+        ends = 0.0
+        for index, frame, time in _decoded(container, stream, name):
+            _check_size(frame, name, max_pixels)
+            if clip.is_over(time):
+                return
+            if clip.has(index, time):
+                yield Frame(_upright(frame), name, index, stream.average_rate, time)
+            ends = time + _frame_seconds(stream)
+        _check_length(container, stream, name, ends)
+
+
+@contextlib.contextmanager
+def open_video(name: str) -> Iterator[Any]:
+    """A PyAV container of a file or address, opened to be read.
+
+    Raises:
+        VideoError: It is missing or damaged.
+        FrameworkNotInstalledError: PyAV is not installed.
+    """
     av = require("av", "video")
-    if "://" not in name and not Path(name).is_file():
+    is_file = "://" not in name
+    if is_file and not Path(name).is_file():
         raise VideoError(f"There is no video {name!r}.")
+    place = os.path.abspath(name) if is_file else name  # else "concat:..." would be a protocol
+    options = _FILE_OPTIONS if is_file else {}
     try:
-        with av.open(name, timeout=_OPEN_TIMEOUT_SECONDS) as container:
-            if not container.streams.video:
-                raise VideoError(f"{name!r} holds no pictures.")
-            stream = container.streams.video[0]
-            _check_size(stream.codec_context, name, max_pixels)
-            for index, frame in enumerate(container.decode(stream)):
-                _check_size(frame, name, max_pixels)
-                yield Frame(frame.to_ndarray(format="rgb24"), name, index, stream.average_rate)
-    except av.FFmpegError as error:
+        with av.open(place, options=options, timeout=_OPEN_TIMEOUT_SECONDS) as container:
+            yield container
+    except (av.FFmpegError, UnicodeError) as error:
         raise VideoError(f"Cannot read {name!r}: {error}.") from error
 
 
-def _camera(index: int, max_pixels: int) -> Iterator[Frame]:
+def start_of(container: Any) -> float:
+    """Time stamp of a container's start, in seconds: of pictures and sound alike."""
+    return float(container.start_time or 0) / _MICROSECONDS
+
+
+def frame_count(name: str) -> int | None:
+    """Number of frames that a video's header claims; None if it does not say, or for a stream.
+
+    Raises:
+        VideoError: It is missing or damaged.
+        FrameworkNotInstalledError: PyAV is not installed.
+    """
+    if _is_live(name) or not Path(name).is_file():
+        return None
+    with open_video(name) as container:
+        streams = container.streams.video
+        if not streams:
+            return None
+        if streams[0].frames:
+            return int(streams[0].frames)
+        if container.duration and streams[0].average_rate:
+            seconds = float(container.duration) / _MICROSECONDS
+            return round(seconds * float(streams[0].average_rate))
+    return None
+
+
+def _decoded(container: Any, stream: Any, name: str) -> Iterator[tuple[int, Any, float]]:
+    """Number, frame and time of each frame, until the video ends or breaks off."""
+    av = require("av", "video")
+    start, time = start_of(container), 0.0
+    reader = enumerate(container.decode(stream))
+    for count in itertools.count():
+        try:
+            index, frame = next(reader)
+        except StopIteration:
+            return
+        except av.FFmpegError as error:
+            if count == 0:
+                raise
+            raise TruncatedVideoError(
+                f"{name!r} breaks off after {count} frames, {time:.1f} s: {error}."
+            ) from error
+        if frame.time is not None:
+            time = max(0.0, frame.time - start)
+        elif index:
+            time += _frame_seconds(stream)
+        yield index, frame, time
+
+
+def _upright(frame: Any) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, turned as the display matrix says."""
+    pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+
+
+def _frame_seconds(stream: Any) -> float:
+    return float(1 / stream.average_rate) if stream.average_rate else 0.0
+
+
+def _check_length(container: Any, stream: Any, name: str, ends: float) -> None:
+    """Report a video that is clearly shorter than its header says."""
+    if stream.duration is not None:
+        declared = float(stream.duration * stream.time_base)
+    elif container.duration is not None and len(container.streams) == 1:
+        declared = float(container.duration) / _MICROSECONDS
+    else:  # the length of the whole may be that of the sound
+        return
+    if ends < declared - max(_TOLERANCE_SECONDS, 2 * _frame_seconds(stream)):
+        raise TruncatedVideoError(
+            f"{name!r} breaks off after {ends:.1f} s; its header says {declared:.1f} s."
+        )
+
+
+def _camera(index: int, max_pixels: int, clip: Clip) -> Iterator[Frame]:
     cv2 = require("cv2", "opencv")
     capture = cv2.VideoCapture(index)
     try:
         if not capture.isOpened():
             raise VideoError(f"There is no camera {index}.")
-        for number in range(2**63):
+        start = clock.monotonic()
+        for number in itertools.count():
             good, image = capture.read()
+            time = clock.monotonic() - start
             if not good:
                 raise VideoError(f"Camera {index} stopped after {number} frames.")
+            if clip.is_over(time):
+                return
             size = (image.shape[1], image.shape[0])
             _check_limits(size, f"camera {index}", max_pixels)
-            yield Frame(np.ascontiguousarray(image[:, :, ::-1]), str(index), number)
+            if clip.has(number, time):
+                pixels = np.ascontiguousarray(image[:, :, ::-1])
+                yield Frame(pixels, _name(index), number, None, time)
     finally:
         capture.release()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -158,3 +162,32 @@ def test_a_damaged_weights_file_is_an_error(weights, tmp_path, damage):
 def test_the_largest_pictures_and_the_smallest(detector):
     assert detector.detect(np.zeros((1, 1, 3), np.uint8)).image_size == (1, 1)
     assert detector.detect(np.zeros((3000, 2, 3), np.uint8)).image_size == (2, 3000)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
+def test_a_copy_is_loaded_again_with_the_same_settings(duplicate, weights, portrait):
+    detector = Detector.load(weights, framework="onnx", conf=0.2, iou=0.3, threads=1)
+    changed = dataclasses.replace(detector, conf=0.1)
+    for original in (detector, changed):
+        twin = duplicate(original)
+        assert twin.backend is not original.backend
+        assert twin == dataclasses.replace(original, backend=twin.backend)
+        assert twin.detect(portrait) == original.detect(portrait)
+
+
+def test_a_detector_goes_to_a_spawned_process(weights, portrait, tmp_path, monkeypatch):
+    monkeypatch.chdir(weights.parent)
+    detector = Detector.load(weights.name, framework="onnx")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert pool.submit(detector.detect, str(portrait)).result() == detector.detect(
+            str(portrait)
+        )
+
+
+def test_each_stage_is_timed(weights, portrait):
+    detector = Detector.load(weights, framework="onnx")
+    speed = detector.detect(portrait).speed
+    assert list(speed) == ["read", "preprocess", "inference", "postprocess"]
+    assert all(milliseconds >= 0 for milliseconds in speed.values())
+    assert next(detector.stream(portrait)).speed["inference"] > 0

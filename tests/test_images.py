@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import zlib
 
+import needs
 import numpy as np
 import pytest
 from PIL import Image
 
-from facemask_zoo import ImageError
+from facemask_zoo import FrameworkNotInstalledError, ImageError, InvalidArgumentError
 from facemask_zoo.images import load_image, save_image
 
 
@@ -53,6 +55,104 @@ def test_every_kind_of_source_gives_the_same_pixels(picture, tmp_path):
     expected = np.asarray(picture)
     for source in (path, str(path), path.read_bytes(), picture, expected):
         np.testing.assert_array_equal(load_image(source), expected)
+
+
+def test_buffers_and_file_objects_are_read(picture, tmp_path):
+    path = tmp_path / "a.png"
+    picture.save(path)
+    data = path.read_bytes()
+    for source in (bytearray(data), memoryview(data), io.BytesIO(data)):
+        np.testing.assert_array_equal(load_image(source), np.asarray(picture))
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(load_image(file), np.asarray(picture))
+        assert not file.closed
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(file)
+    with pytest.raises(ImageError, match="binary mode"):
+        load_image(io.StringIO("text"))
+
+
+def test_arrays_of_other_kinds(rng):
+    grey = rng.integers(0, 256, (5, 7), dtype=np.uint8)
+    rgb = np.repeat(grey[:, :, None], 3, axis=2)
+    opaque = np.dstack([rgb, np.full((5, 7), 255, np.uint8)])
+    wide = grey.astype(np.uint16) << 8
+    for array in (grey, grey[:, :, None], opaque, wide):
+        np.testing.assert_array_equal(load_image(array), rgb)
+    for kind in (np.float16, np.float32, np.float64):
+        np.testing.assert_array_equal(load_image((rgb / 255).astype(kind)), rgb)
+    assert load_image(np.zeros((2, 2, 4), np.uint8)).tolist() == [[[255] * 3] * 2] * 2
+    assert load_image(rgb) is rgb
+
+
+@pytest.mark.parametrize("value", [1.001, -0.001, 255.0, np.nan, np.inf])
+def test_floats_outside_0_to_1_are_refused_and_never_guessed_at(value):
+    array = np.full((4, 4, 3), 0.5, np.float32)
+    array[0, 0, 0] = value
+    with pytest.raises(ImageError, match="floats from 0 to 1"):
+        load_image(array)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF", "PPM"])
+def test_more_formats_are_read(kind, tmp_path):
+    drawing = Image.new("RGB", (32, 24), (200, 30, 60))
+    image = load_image(encoded(drawing, kind))
+    assert image.shape == (24, 32, 3)
+    np.testing.assert_allclose(image, np.asarray(drawing), atol=6)
+
+
+def test_of_several_frames_the_first_is_taken():
+    first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
+        data = encoded(first, kind, save_all=True, append_images=[second])
+        assert load_image(data)[0, 0].tolist() == pytest.approx([255, 0, 0], abs=2)
+
+
+def test_heif_is_read_with_its_extra():
+    heif = needs.module("pillow_heif")
+    buffer = io.BytesIO()
+    heif.from_pillow(Image.new("RGB", (64, 48), (200, 30, 60))).save(buffer)
+    image = load_image(buffer.getvalue())
+    assert image.shape == (48, 64, 3)
+    np.testing.assert_allclose(image[0, 0], (200, 30, 60), atol=6)
+    with pytest.raises(ImageError):
+        load_image(buffer.getvalue()[:200])
+    with pytest.raises(ImageError, match="64 x 48"):
+        load_image(buffer.getvalue(), max_pixels=100)
+
+
+def test_heif_without_its_extra_says_which(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(FrameworkNotInstalledError, match=r"facemask-zoo\[heif\]"):
+        load_image(b"\0\0\0\x18ftypheic" + bytes(100))
+
+
+def test_pil_images_that_are_closed_or_cut_off_are_errors(rng):
+    noise = Image.fromarray(rng.integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    data = encoded(noise, "PNG")
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(Image.open(io.BytesIO(data[: len(data) // 2])))
+    noise.close()
+    with pytest.raises(ImageError, match="cannot be read"):
+        load_image(noise)
+
+
+def test_premultiplied_transparency_is_laid_on_white():
+    grey = Image.new("LA", (2, 2), (100, 0))
+    assert load_image(grey.convert("La"))[0, 0].tolist() == [255, 255, 255]
+    assert load_image(Image.new("RGBA", (2, 2)).convert("RGBa"))[0, 0].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, None, "9"])
+def test_a_limit_that_is_no_positive_integer_is_refused(limit, picture):
+    for source in (picture, np.asarray(picture), encoded(picture, "PNG")):
+        with pytest.raises(InvalidArgumentError, match="max_pixels"):
+            load_image(source, max_pixels=limit)
+
+
+def test_addresses_are_not_fetched_unless_asked():
+    with pytest.raises(ImageError, match="fetch_image"):
+        load_image("https://example.org/a.jpg")
 
 
 def test_jpeg_is_read(portrait):
@@ -126,7 +226,7 @@ def test_a_truncated_picture_is_an_error(rng, kind):
 
 def test_a_format_nobody_asked_for_is_an_error(picture):
     with pytest.raises(ImageError, match="JPEG, PNG"):
-        load_image(encoded(picture, "GIF"))
+        load_image(encoded(picture, "ICO"))
 
 
 def test_a_huge_claim_is_refused_before_memory_is_taken():
@@ -153,14 +253,17 @@ def test_the_limit_can_be_set():
     [
         np.zeros((0, 5, 3), np.uint8),
         np.zeros((5, 0, 3), np.uint8),
-        np.zeros((5, 5), np.uint8),
-        np.zeros((5, 5, 4), np.uint8),
-        np.zeros((5, 5, 3), np.float32),
+        np.zeros((0, 5), np.float32),
+        np.zeros((5, 5, 2), np.uint8),
+        np.zeros((5, 5, 3), np.int64),
+        np.zeros((5, 5, 3), bool),
+        np.zeros((5, 5, 3), complex),
+        np.zeros(5, np.uint8),
         np.zeros((1, 5, 5, 3), np.uint8),
     ],
 )
 def test_a_wrong_array_is_an_error(array):
-    with pytest.raises(ImageError, match=r"uint8|empty"):
+    with pytest.raises(ImageError, match=r"array of shape|uint8|empty"):
         load_image(array)
 
 
