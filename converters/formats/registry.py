@@ -73,7 +73,7 @@ class Format:
             raise self.missing(extra, error) from error
 
 
-GRAPH_FORMATS = ("onnx", "openvino", "safetensors")
+GRAPH_FORMATS = ("keras", "keras_h5", "onnx", "openvino", "safetensors", "tfjs")
 """Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {
