@@ -8,8 +8,13 @@ from typing import Any
 
 from facemask_zoo.converters.formats.keras_h5 import write_layers
 from facemask_zoo.converters.formats.keras_layers import LAST, Array, Layer, LayerModel
-from facemask_zoo.converters.keras_layers import BATCH_NORM, BATCH_NORM_SUFFIX, KERAS_EPSILON
-from facemask_zoo.converters.keras_layers import BIAS, KERNEL
+from facemask_zoo.converters.keras_layers import (
+    BATCH_NORM,
+    BATCH_NORM_SUFFIX,
+    BIAS,
+    KERAS_EPSILON,
+    KERNEL,
+)
 from facemask_zoo.converters.shapes import concatenated, convolved, flattened, pooled
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd import Convolution, Network, build

@@ -28,6 +28,7 @@ from facemask_zoo.converters.formats.keras_config import (
     parse_object,
 )
 from facemask_zoo.converters.formats.keras_layers import (
+    SIXTH,
     Array,
     Dialect,
     LayerModel,
@@ -70,8 +71,8 @@ def read(path: Path) -> Program | LooseTensors:
         arrays = {"/".join(key): each for key, each in variables.arrays.items() if len(key) == 2}
         return LooseTensors(from_layers(group_by_layer(arrays), _LAYOUT), card)
     config, version = architecture
-    hard = {} if version.startswith("3") else {"hard_slope": SLOPE_OF_HARD_SIGMOID}
-    return read_program(config, variables, Meaning(FORMAT, **hard), card)
+    slope = SIXTH if version.startswith("3") else SLOPE_OF_HARD_SIGMOID
+    return read_program(config, variables, Meaning(FORMAT, slope), card)
 
 
 def write(program: Program, path: Path) -> None:

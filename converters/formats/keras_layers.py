@@ -381,9 +381,7 @@ def _mean(e: _Emitter, op: ops.GlobalAveragePool, x: Sequence[Stored[Layer]]) ->
     return e.result(op, "Reshape", {"target_shape": [1, 1, channels]}, [mean], last=True)
 
 
-def _arranged(
-    e: _Emitter, op: Operation, x: Sequence[Stored[Layer]]
-) -> tuple[list[Layer], bool]:
+def _arranged(e: _Emitter, op: Operation, x: Sequence[Stored[Layer]]) -> tuple[list[Layer], bool]:
     """Inputs in one order, and whether that is channels last."""
     last = any(each.last for each in x)
     if not last:
@@ -425,9 +423,7 @@ def _slice_in_steps(
     place = op.axis - 1
     outer, inner = math.prod(source.shape[:place]), math.prod(source.shape[place + 1 :])
     shape = (outer, source.shape[place], inner)
-    flat = e.between(
-        f"{op.name}_flat", "Reshape", {"target_shape": list(shape)}, [source], shape
-    )
+    flat = e.between(f"{op.name}_flat", "Reshape", {"target_shape": list(shape)}, [source], shape)
     kept = (outer, op.stop - op.start, inner)
     cut = e.between(f"{op.name}_cut", "Cropping2D", _cropping(cropping), [flat], kept)
     target = {"target_shape": list(e.graph.shapes[op.name])}

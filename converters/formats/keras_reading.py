@@ -414,7 +414,9 @@ def _read_pool(kind: type[ops.MaxPool | ops.AveragePool]) -> Any:
         padding = _padding(r, use, image, window)
         window = dataclasses.replace(window, padding=padding)
         image, window = _merged(r, image, window)
-        more = {"count_padding": window.count_padding} if isinstance(window, ops.AveragePool) else {}
+        more = (
+            {"count_padding": window.count_padding} if isinstance(window, ops.AveragePool) else {}
+        )
         value = r.importer.add(
             type(window),
             use.name,
@@ -472,9 +474,7 @@ def _read_most(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     image = _map(r, use, x)
     kept, size = bool(use.config.get("keepdims", False)), r.importer.spatial(image)
     name = use.name if kept else f"{use.name}_cell"
-    value = r.importer.mark(
-        r.importer.add(ops.MaxPool, name, image, kernel=size, strides=size)
-    )
+    value = r.importer.mark(r.importer.add(ops.MaxPool, name, image, kernel=size, strides=size))
     return value if kept else _vector(r, use, value)
 
 

@@ -17,9 +17,10 @@ from seeded import seeded_batch
 from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
-from facemask_zoo.converters import aizoo_pth, keras_h5, tfjs
+from facemask_zoo.converters import aizoo_pth
 from facemask_zoo.converters import tensorflow as frozen
-from facemask_zoo.converters.formats import registry
+from facemask_zoo.converters.formats import tfjs
+from facemask_zoo.converters.keras_graph import write_unfolded
 from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}
@@ -45,7 +46,7 @@ def write(name: str, size: int, folder):
 @pytest.mark.parametrize("name", WRITERS)
 def test_files_like_aizoos_are_read(name, size, tmp_path):
     path, expected = write(name, size, tmp_path), trained(size).folded
-    assert registry.format_of(path).name == name
+    assert converters.format_of(path).name == name
     model = model_files.read(path)
     assert model.tensors.keys() == expected.tensors.keys()
     for key, values in expected.tensors.items():
@@ -90,7 +91,7 @@ def test_the_architecture_loads_the_weights_made_again(size, tmp_path):
     needs.package("tf_keras")
     path, model = write("aizoo_pth", size, tmp_path), trained(size).folded
     again = tmp_path / "again.hdf5"
-    keras_h5.write_unfolded(model.card.network, aizoo_pth.read_layers(path), again)
+    write_unfolded(model.card.network, aizoo_pth.read_layers(path), again)
     batch = seeded_batch(model.card.network, 1)
     outputs = predict("tf_keras", again, again.with_suffix(".json"), batch, tmp_path)
     golden = reference.forward(model.card.network, model.tensors, batch)

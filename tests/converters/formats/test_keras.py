@@ -13,7 +13,6 @@ from seeded import FULL
 from facemask_zoo.converters.formats import keras as format_
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.matching import renamed_like
-from facemask_zoo.graph.program import Program
 
 GRAPHS = {**SINGLE, **NETWORKS, "ssd": FULL.graph}
 
