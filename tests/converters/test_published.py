@@ -19,7 +19,7 @@ from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import aizoo_pth
 from facemask_zoo.converters import tensorflow as frozen
-from facemask_zoo.converters.formats import tfjs
+from facemask_zoo.converters.formats import registry, tfjs
 from facemask_zoo.converters.keras_graph import write_unfolded
 from facemask_zoo.ssd import reference
 
@@ -46,7 +46,7 @@ def write(name: str, size: int, folder):
 @pytest.mark.parametrize("name", WRITERS)
 def test_files_like_aizoos_are_read(name, size, tmp_path):
     path, expected = write(name, size, tmp_path), trained(size).folded
-    assert converters.format_of(path).name == name
+    assert registry.format_of(path).name == name
     model = model_files.read(path)
     assert model.tensors.keys() == expected.tensors.keys()
     for key, values in expected.tensors.items():

@@ -98,14 +98,14 @@ np.savez(sys.argv[2], images=images, answers=model.predict_on_batch(images))
 def test_a_network_that_keras_itself_made_and_saved(generation, suffix, tmp_path):
     needs.package(generation)
     onnxruntime = needs.module("onnxruntime")
-    from facemask_zoo import converters
+    from facemask_zoo import model_files
 
     path, data = tmp_path / f"theirs{suffix}", tmp_path / "data.npz"
     program = STRANGER.format(generation=generation)
     subprocess.run([sys.executable, "-c", program, path, data], check=True, timeout=600)
     with np.load(data) as stored:
         images, expected = stored["images"].transpose(0, 3, 1, 2), stored["answers"]
-    model = converters.read(path)
+    model = model_files.read(path)
     assert (model.card.task, model.card.architecture) == ("classification", None)
     (found,) = reference.forward(model.program, images).values()
     np.testing.assert_allclose(found, expected, atol=1e-5)
