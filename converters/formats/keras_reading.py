@@ -22,6 +22,7 @@ from facemask_zoo.converters.formats.keras_layers import (
 from facemask_zoo.converters.limits import Budget
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
+from facemask_zoo.graph.graph import MAX_OPERATIONS
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape, Window
 from facemask_zoo.graph.program import Program
 
@@ -30,6 +31,8 @@ Scope = tuple[str, ...]
 """Names of the models that a layer lies in, from the outermost."""
 
 _MAX_NESTED = 4
+_MAX_STEPS = 4 * MAX_OPERATIONS
+_BYTES_OF_A_SCALE = 16  # for each channel, while it is made
 _TINY = 1e-6
 _SLOPE_OF_KERAS = {"LeakyReLU": 0.3, "leaky_relu": 0.2}
 _EPSILON = 1e-3
@@ -123,6 +126,8 @@ class _Reader:
         self._budget = Budget()
         self._made: dict[str, Operation] = {}
         self._scope: Scope = ()
+        self._nested: dict[Scope, ModelConfig] = {}
+        self._steps_left = _MAX_STEPS
 
     def model(
         self, config: ModelConfig, scope: Scope, inputs: Sequence[str], *, outermost: bool = False
@@ -138,6 +143,7 @@ class _Reader:
             if (layer.name, index, 0) in values:
                 continue
             self._scope = scope
+            self._step()
             seen = [self._seen(values, place) for place in layer.calls[index].inputs]
             results = self._results(layer, index, seen, is_end=layer.name in ends)
             values |= {(layer.name, index, part): each for part, each in enumerate(results)}
@@ -148,8 +154,11 @@ class _Reader:
     ) -> list[str]:
         scope = self._scope
         if layer.is_model:
-            stored = {"class_name": layer.class_name, "config": layer.config}
-            return self.model(model_config(stored), (*scope, layer.name), inputs)
+            inner = (*scope, layer.name)
+            if inner not in self._nested:
+                stored = {"class_name": layer.class_name, "config": layer.config}
+                self._nested[inner] = model_config(stored)
+            return self.model(self._nested[inner], inner, inputs)
         rule = _RULES.get(layer.class_name)
         if rule is None:
             raise self.importer.unsupported(layer.class_name, layer.name)
@@ -159,9 +168,33 @@ class _Reader:
             return [rule(self, _Use(layer, index, is_end), inputs)]
         except UnsupportedOperationError:
             raise
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
             text = f"{layer.class_name} {layer.name!r:.100} is described wrongly: {error!r:.200}."
             raise WeightsError(text) from error
+
+    def _step(self) -> None:
+        """Models within models may be called over and over by a short text."""
+        self._steps_left -= 1
+        if self._steps_left < 0:
+            raise WeightsError(f"The model takes over {_MAX_STEPS} steps.")
+
+    def channels(self, value: str) -> int:
+        """Channels of a value for which something is made that the file does not hold."""
+        count = self.importer.shape(value)[0]
+        self._budget.spend(_BYTES_OF_A_SCALE * count)
+        return count
+
+    def scale(self, name: str, value: str, scale: Array | None, shift: Array | None) -> str:
+        """A value times numbers plus others, in the order in which it is stored."""
+        self.channels(value)
+        return self.like(self.importer.scaled(name, value, scale, shift), value)
+
+    def axis(self, axis: int, value: str) -> int:
+        """The graph's number for an axis as the file counts."""
+        rank = len(self.importer.shape(value)) + 1
+        if not -rank <= axis < rank:
+            raise ValueError(f"there is no axis {axis}")
+        return self.importer.axis(axis, value)
 
     def _seen(self, values: Mapping[Place, str], place: Place) -> str:
         if place not in values:
@@ -383,7 +416,7 @@ def _read_norm(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     if type(axis) is not int or axis % (rank + 1) != rank or rank not in (1, 3):
         raise importer.unsupported(f"a BatchNormalization of the axis {axis!r:.100}", use.name)
     value = importer.as_feature_map(x[0])
-    channels = importer.shape(value)[0]
+    channels = r.channels(value)
     present = [
         part
         for part, key in (("gamma", "scale"), ("beta", "center"), ("moving_mean", ""), _VARIANCE)
@@ -563,7 +596,7 @@ def _read_concatenate(r: _Reader, use: _Use, x: Sequence[str]) -> str:
         values = [importer.as_feature_map(value) for value in values]
     if len(values) == 1:
         return values[0]
-    place = importer.axis(axis, values[0])
+    place = r.axis(axis, values[0])
     joined = importer.add(ops.Concatenate, use.name, *values, axis=place)
     return r.like(joined, values[0])
 
@@ -638,6 +671,7 @@ def _read_prelu(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     by_channel = (1, 1, size) if importer.is_feature_map(value) else (size, *[1] * (rank - 1))
     if alpha.shape != by_channel or size not in (1, shape[0]):
         raise importer.unsupported(f"PReLU with slopes of shape {alpha.shape}", use.name)
+    r.channels(value)
     return r.like(importer.prelu(use.name, value, alpha), value)
 
 
@@ -650,7 +684,7 @@ def _read_softmax(r: _Reader, use: _Use, x: Sequence[str]) -> str:
 
 
 def _softmax(r: _Reader, name: str, value: str, axis: int = -1) -> str:
-    place = r.importer.axis(axis, value)
+    place = r.axis(axis, value)
     return r.like(r.importer.add(ops.Softmax, name, value, axis=place), value)
 
 
@@ -662,8 +696,7 @@ def _read_rescaling(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     if scale.size == offset.size == 1:
         return _rescaled(r, use, x[0], float(scale.reshape(())), float(offset.reshape(())))
     value = r.importer.as_feature_map(x[0])
-    scaled = r.importer.scaled(use.name, value, scale, np.broadcast_to(offset, scale.shape))
-    return r.like(scaled, value)
+    return r.scale(use.name, value, scale, np.broadcast_to(offset, scale.shape))
 
 
 def _rescaled(r: _Reader, use: _Use, value: str, scale: float, offset: float) -> str:
@@ -673,16 +706,15 @@ def _rescaled(r: _Reader, use: _Use, value: str, scale: float, offset: float) ->
         source, *numbers = r.scaled.get(before.inputs[0], ("",))
         if numbers == [1.0, HALF_OF_SIX]:
             return r.like(importer.add(ops.HardSigmoid, use.name, source), source)
-    scaled = importer.scaled(use.name, value, np.array(scale), np.array(offset))
+    scaled = r.scale(use.name, value, np.array(scale), np.array(offset))
     r.scaled[scaled] = (value, scale, offset)
-    return r.like(scaled, value)
+    return scaled
 
 
 def _hard_sigmoid(r: _Reader, name: str, value: str) -> str:
     slope = 6 * r.meaning.hard_slope
     if abs(slope - 1) > _TINY:
-        scaled = r.importer.scaled(f"{name}_scaled", value, np.array(slope), None)
-        value = r.like(scaled, value)
+        value = r.scale(f"{name}_scaled", value, np.array(slope), None)
     return r.importer.add(ops.HardSigmoid, name, value)
 
 
