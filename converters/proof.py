@@ -206,7 +206,7 @@ def _reads_back(path: Path, row: Format, written: Model, precision: str) -> bool
     found = read(path)
     if found.card.architecture != written.card.architecture:
         return False
-    # Within a network names are free: formats name what they fuse in their own way.
+    # Within a network names and order are free: formats give the steps their own.
     again = renamed_like(found.program, written.graph)
     same_ends = found.graph.outputs == written.graph.outputs
     return same_ends and again is not None and again.digest == written.digest

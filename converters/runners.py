@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.backends.base import to_channels_last
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import INPUT_NAME
@@ -55,8 +56,9 @@ def run_tfjs(path: Path, model: Model, batch: Batch) -> list[Outputs]:
         WeightsError: TensorFlow.js does not accept the model.
     """
     with tempfile.TemporaryDirectory() as folder:
-        np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(Path(folder) / "in.bin")
-        words = [str(path), folder, str(len(batch)), str(model.graph.input_shape[-1])]
+        images = to_channels_last(batch)
+        images.tofile(Path(folder) / "in.bin")
+        words = [str(path), folder, *map(str, images.shape)]
         result = subprocess.run(
             [_node(), _TFJS_SCRIPT, *words], capture_output=True, timeout=_TFJS_SECONDS, check=False
         )

@@ -1,11 +1,11 @@
 // Loads a layers model, predicts what in.bin of a folder holds, and saves outputs and model there.
-// Usage: node tfjs_predict.cjs MODEL.JSON FOLDER COUNT SIZE
+// Usage: node tfjs_predict.cjs MODEL.JSON FOLDER SHAPE...
 const fs = require("fs");
 const path = require("path");
 const tf = require("@tensorflow/tfjs");
 
 const [model, folder] = process.argv.slice(2, 4);
-const [count, size] = process.argv.slice(4).map(Number);
+const shape = process.argv.slice(4).map(Number);
 const besideModel = (name) => path.join(path.dirname(model), name);
 const inFolder = (name) => path.join(folder, name);
 const bytes = (buffer) => buffer.buffer.slice(buffer.byteOffset, buffer.byteOffset + buffer.length);
@@ -18,7 +18,7 @@ async function main() {
     load: async () => ({ ...topology, weightSpecs: weights, weightData }),
   });
   const images = new Float32Array(bytes(fs.readFileSync(inFolder("in.bin"))));
-  const outputs = loaded.predict(tf.tensor4d(images, [count, size, size, 3]));
+  const outputs = [loaded.predict(tf.tensor(images, shape))].flat();
   outputs.forEach((output, index) =>
     fs.writeFileSync(inFolder(`${loaded.outputNames[index]}.out`), output.dataSync())
   );

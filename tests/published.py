@@ -22,12 +22,12 @@ from seeded import seeded_model
 
 from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
-from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters.caffe import _Net
 from facemask_zoo.converters.formats import paddle
+from facemask_zoo.converters.formats.keras2_config import keras2_model
 from facemask_zoo.converters.formats.tensorflow import _SCHEMA, _Emitter
 from facemask_zoo.converters.formats.tflite import TFLiteEmitter
-from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
+from facemask_zoo.converters.keras_graph import unfolded_model, write_unfolded
 from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 
@@ -212,7 +212,7 @@ def write_tfjs(network: Trained, folder: Path) -> Path:
         f"{x}/{y}": values for x, layer in network.layers.items() for y, values in layer.items()
     }
     card = network.folded.card
-    layers = graph_layers(card.network, KERAS2_OUTPUTS, unfolded=True)
+    model = unfolded_model(card.network, network.layers)
     weights = [
         {"name": name, "shape": list(values.shape), "dtype": "float32"}
         for name, values in arrays.items()
@@ -224,7 +224,7 @@ def write_tfjs(network: Trained, folder: Path) -> Path:
         "modelTopology": {
             "keras_version": "2.2.4",
             "backend": "tensorflow",
-            "model_config": keras2_model(card.network, layers),
+            "model_config": keras2_model(model),
         },
         "weightsManifest": [{"paths": ["group1-shard1of1.bin"], "weights": weights}],
     }
@@ -237,7 +237,7 @@ def write_tfjs(network: Trained, folder: Path) -> Path:
 def write_hdf5(network: Trained, folder: Path) -> Path:
     """Keras 2's file, and the JSON file with the architecture beside it."""
     path = folder / "seeded.hdf5"
-    keras_h5.write_unfolded(network.folded.card.network, network.layers, path)
+    write_unfolded(network.folded.card.network, network.layers, path)
     return path
 
 

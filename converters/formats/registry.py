@@ -75,6 +75,8 @@ class Format:
 
 GRAPH_FORMATS = (
     "aizoo_pth",
+    "keras",
+    "keras_h5",
     "onnx",
     "openvino",
     "paddle",
@@ -82,6 +84,7 @@ GRAPH_FORMATS = (
     "safetensors",
     "saved_model",
     "tensorflow",
+    "tfjs",
     "tflite",
 )
 """Formats that carry any graph; the others carry single-shot detectors alone."""

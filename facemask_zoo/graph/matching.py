@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
+from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
-from facemask_zoo.graph.operations import Convolution, Linear, Operation, Reshape
+from facemask_zoo.graph.operations import (
+    Convolution,
+    Linear,
+    Operation,
+    Reshape,
+    Shape,
+    Transpose,
+)
 from facemask_zoo.graph.program import Program
 
 _MOST_OUTPUTS = 4
@@ -23,8 +33,10 @@ def match(graph: Graph, pattern: Graph, *, any_width: bool = False) -> dict[str,
 
     Returns:
         The pattern's name for each of the graph's; None if they are different computations. The
-        outputs may come in another order.
+        outputs may come in another order. Reshapes that follow each other count as one, and so does
+        a transposition that moves only axes of size 1: files do not tell them apart.
     """
+    graph, pattern = _canonical(graph), _canonical(pattern)
     if len(graph.operations) != len(pattern.operations):
         return None
     if len(graph.outputs) != len(pattern.outputs) or len(graph.outputs) > _MOST_OUTPUTS:
@@ -49,6 +61,42 @@ def renamed_like(program: Program, pattern: Graph) -> Program | None:
         for part in operation.parameters(program.graph.input_shapes(operation))
     }
     return Program(pattern, tensors, program.card)
+
+
+def _canonical(graph: Graph) -> Graph:
+    """The same computation with one reshape for all that follow each other."""
+    new = GraphBuilder(graph.input, graph.input_shape)
+    place = {graph.input: graph.input}
+    sources: dict[str, str] = {}
+    for operation in graph.operations:
+        inputs = [place[name] for name in operation.inputs]
+        name, shape = operation.name, graph.shapes[operation.name]
+        if not _only_reshapes(operation, graph.shapes):
+            place[name] = new.add(type(operation), name, *inputs, **_attributes(operation))
+            continue
+        source = sources.get(inputs[0], inputs[0])
+        if new.shapes[source] == shape and name not in graph.outputs:
+            place[name] = source
+        else:
+            place[name] = new.add(Reshape, name, source, target=shape)
+            sources[name] = source
+    return new.finish(*(place[name] for name in graph.outputs))
+
+
+def _only_reshapes(operation: Operation, shapes: Mapping[str, Shape]) -> bool:
+    if isinstance(operation, Transpose):
+        sizes = (0, *shapes[operation.inputs[0]])
+        moved = [axis for axis in operation.order if sizes[axis] != 1]
+        return moved == sorted(moved)
+    return isinstance(operation, Reshape)
+
+
+def _attributes(operation: Operation) -> dict[str, Any]:
+    return {
+        field.name: getattr(operation, field.name)
+        for field in dataclasses.fields(operation)
+        if field.name not in ("name", "inputs")
+    }
 
 
 def _match_from(

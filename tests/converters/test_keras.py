@@ -13,10 +13,10 @@ import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters import keras as converter
 from facemask_zoo.converters import limits
-from facemask_zoo.converters.keras_graph import graph_layers
-from facemask_zoo.ssd import Level, Network, Stage, reference
+from facemask_zoo.converters.formats import keras as converter
+from facemask_zoo.converters.formats.keras_layers import layer_model
+from facemask_zoo.ssd import Level, Network, Stage, build, reference
 
 FORMAT = "keras"
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"
@@ -62,9 +62,9 @@ def test_layers_are_listed_as_keras_lists_them(network, keras, tmp_path):
     from facemask_zoo.backends.keras import functional_model
 
     model = seeded_model(network, seed=33)
-    built = functional_model(model)
-    names = [layer.name for layer in built.layers]
-    assert names == ["data", *(layer.name for layer in graph_layers(network, built.output_names))]
+    built = functional_model(model.program)
+    layers = layer_model(model.program, converter.DIALECT, sort_outputs=True).layers
+    assert [each.name for each in built.layers] == ["data", *(layer.name for layer in layers)]
     model_files.write(model, tmp_path / "ours.keras", "keras")
     built.save(tmp_path / "theirs.keras")
     members = []
@@ -81,41 +81,57 @@ def test_an_archive_that_keras_saved_is_read(keras, tmp_path):
     from facemask_zoo.backends.keras import functional_model
 
     model = seeded_model(NETWORKS["full"], seed=32)
-    functional_model(model).save(tmp_path / "saved.keras")
+    functional_model(model.program).save(tmp_path / "saved.keras")
     read = model_files.read(tmp_path / "saved.keras")
     assert (read.card.name, read.card.network) == ("saved", model.card.network)
     assert read.digest == model.digest
 
 
-def test_batch_normalisation_is_folded(keras, tmp_path):
+def unfolded(keras, network):
     """A network as AIZOO trained it: normalisation between each convolution and its ReLU."""
-    from facemask_zoo.backends import keras as backend
 
-    class Unfolded(backend._KerasBuilder):
+    class Unfolded:
+        def pool(self, x, name):
+            return keras.layers.MaxPooling2D(2, padding="same", name=name)(x)
+
         def convolve(self, x, layer):
-            if not layer.relu:
-                return super().convolve(x, layer)
             padding = "same" if layer.padding else "valid"
-            x = keras.layers.Conv2D(
-                layer.outputs, 3, padding=padding, use_bias=False, name=layer.name
-            )(x)
-            x = keras.layers.BatchNormalization(
+            plain = keras.layers.Conv2D(
+                layer.outputs, 3, padding=padding, use_bias=not layer.relu, name=layer.name
+            )
+            if not layer.relu:
+                return plain(x)
+            norm = keras.layers.BatchNormalization(
                 epsilon=2e-3,
                 gamma_initializer="random_normal",
                 beta_initializer="random_normal",
                 moving_mean_initializer="random_normal",
                 moving_variance_initializer=keras.initializers.RandomUniform(0.5, 2.0),
                 name=f"{layer.name}_bn",
-            )(x)
-            return keras.layers.ReLU()(x)
+            )
+            return keras.layers.ReLU()(norm(plain(x)))
 
+        def flatten(self, x, columns, name):
+            return keras.layers.Reshape((-1, columns), name=name)(x)
+
+        def sigmoid(self, x, name):
+            return keras.layers.Activation("sigmoid", name=name)(x)
+
+        def concatenate(self, parts, name):
+            return keras.layers.Concatenate(axis=1, name=name)(parts)
+
+    image = keras.Input((network.input_size, network.input_size, 3))
+    return keras.Model(image, build(network, image, Unfolded()))
+
+
+def test_batch_normalisation_is_folded(keras, tmp_path):
     network = NETWORKS["full"]
-    image = keras.Input((260, 260, 3))
-    unfolded = keras.Model(image, backend.build(network, image, Unfolded()))
-    unfolded.save(tmp_path / "unfolded.keras")
+    built = unfolded(keras, network)
+    built.save(tmp_path / "unfolded.keras")
     model = model_files.read(tmp_path / "unfolded.keras")
+    assert model.card.network == network
     batch = seeded_batch(network, 1)
-    outputs = unfolded.predict_on_batch(batch.transpose(0, 2, 3, 1))
+    outputs = built.predict_on_batch(batch.transpose(0, 2, 3, 1))
     expected = reference.forward(network, model.tensors, batch)
     np.testing.assert_allclose(outputs[0], expected[0], rtol=0, atol=1e-4)
     np.testing.assert_allclose(outputs[1], expected[1], rtol=0, atol=1e-5)

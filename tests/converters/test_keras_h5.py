@@ -8,12 +8,12 @@ import needs
 import numpy as np
 import pytest
 from keras_process import predict
+from published import trained
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters.formats import aizoo_pth
-from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers
+from facemask_zoo.converters.keras_graph import unfolded_model, write_unfolded
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import preprocess, reference
@@ -100,7 +100,7 @@ def test_the_unfolded_graph_is_aizoos(shared):
     for size, name in ((260, "face_mask_detection.json"), (360, "model360.json")):
         published = json.loads((shared / "aizoo" / name).read_text())["config"]["layers"]
         network = NETWORKS["full"].with_input_size(size)
-        layers = graph_layers(network, KERAS2_OUTPUTS, unfolded=True)
+        layers = unfolded_model(network, trained(size).layers).layers
         assert [layer["name"] for layer in published] == ["data", *(x.name for x in layers)]
         for theirs, ours in zip(published[1:], layers, strict=True):
             assert theirs["class_name"] == ours.class_name
@@ -125,7 +125,7 @@ def test_aizoos_architecture_loads_the_weights_made_again(
     needs.package("tf_keras")
     model = model_files.read(shared / "aizoo" / weights)
     path = tmp_path / "again.hdf5"
-    keras_h5.write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)
+    write_unfolded(model.card.network, read_layers(shared / "aizoo" / weights), path)
     picture = load_image(shared / "aizoo" / "demo2.jpg")
     batch = preprocess(picture, model.card.network.input_size)[None]
     outputs = predict("tf_keras", path, shared / "aizoo" / architecture, batch, tmp_path)

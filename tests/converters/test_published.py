@@ -17,8 +17,8 @@ from seeded import seeded_batch, signature
 from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
-from facemask_zoo.converters import keras_h5, tfjs
-from facemask_zoo.converters.formats import aizoo_pth, registry
+from facemask_zoo.converters.formats import aizoo_pth, registry, tfjs
+from facemask_zoo.converters.keras_graph import write_unfolded
 from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}
@@ -88,7 +88,7 @@ def test_the_architecture_loads_the_weights_made_again(size, tmp_path):
     needs.package("tf_keras")
     path, model = write("aizoo_pth", size, tmp_path), trained(size).folded
     again = tmp_path / "again.hdf5"
-    keras_h5.write_unfolded(model.card.network, aizoo_pth.read_layers(path), again)
+    write_unfolded(model.card.network, aizoo_pth.read_layers(path), again)
     batch = seeded_batch(model.card.network, 1)
     outputs = predict("tf_keras", again, again.with_suffix(".json"), batch, tmp_path)
     golden = reference.forward(model.card.network, model.tensors, batch)

@@ -10,8 +10,7 @@ from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters import tfjs
-from facemask_zoo.converters.formats import aizoo_pth
+from facemask_zoo.converters.formats import aizoo_pth, tfjs
 from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.ssd import reference
 
@@ -50,8 +49,9 @@ def test_tensorflow_js_runs_and_rewrites_the_model(model, tmp_path, assert_same)
         pytest.skip(RUNNERS["tfjs"].missing)
     model_files.write(model, tmp_path / "model.json", "tfjs")
     batch = seeded_batch(model.card.network, 2)
-    np.ascontiguousarray(batch.transpose(0, 2, 3, 1)).tofile(tmp_path / "in.bin")
-    words = [tmp_path / "model.json", tmp_path, "2", str(model.card.network.input_size)]
+    images = np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
+    images.tofile(tmp_path / "in.bin")
+    words = [tmp_path / "model.json", tmp_path, *map(str, images.shape)]
     subprocess.run(["node", SCRIPT, *words], check=True, timeout=120, capture_output=True)
     expected = reference.forward(model.card.network, model.tensors, batch)
     for name, values, tolerance in zip((LOC, SCORES), expected, (1e-4, 1e-5), strict=True):

@@ -10,35 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.keras_config import (
-    LayerConfig,
-    epsilons,
-    input_size,
-    layer_configs,
-    parse_object,
-)
-from facemask_zoo.converters.keras_graph import (
-    KERAS2_FACTS,
-    KERAS2_OUTPUTS,
-    graph_layers,
+from facemask_zoo.converters.formats.keras2_config import (
+    FACTS,
+    SLOPE_OF_HARD_SIGMOID,
     keras2_model,
 )
-from facemask_zoo.converters.keras_layers import (
-    Array,
-    Layers,
-    from_layers,
-    group_by_layer,
-    to_arrays,
-)
+from facemask_zoo.converters.formats.keras_config import model_config, parse_object
+from facemask_zoo.converters.formats.keras_h5 import NamedVariables
+from facemask_zoo.converters.formats.keras_layers import Array, Dialect, layer_model
+from facemask_zoo.converters.formats.keras_reading import Meaning, read_program
+from facemask_zoo.converters.keras_layers import Layers, group_by_layer
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.model import Model
-from facemask_zoo.recognition import card_from_tensors
+from facemask_zoo.graph.program import Program
 
-_LAYOUT = "HWIO"
-_FORMAT = "layers-model"
+FORMAT = "tfjs"
+DIALECT = Dialect(FORMAT, groups=False, half_pixels=False, any_softmax=False)
+
+_MEANING = Meaning(FORMAT, hard_slope=SLOPE_OF_HARD_SIGMOID, half_pixels=False)
+_LAYERS_MODEL = "layers-model"
 _FLOAT = "float32"
 # TensorFlow.js keeps what it finds here, and writes it again.
 _METADATA = "userDefinedMetadata"
@@ -51,22 +42,20 @@ def companions(path: Path) -> list[Path]:
     return [path.parent / name for group in groups for name in group["paths"]]
 
 
-def read(path: Path) -> Model:
-    """Read the weights beside ``model.json``; batch normalisation is folded.
-
-    Without an embedded card the network is AIZOO's by shape.
+def read(path: Path) -> Program:
+    """Read the layers that ``model.json`` describes, and their weights beside it.
 
     Raises:
-        WeightsError: A file is missing, damaged or quantised, or holds other layers.
+        WeightsError: A file is missing, damaged or quantised, or they do not fit together.
+        UnsupportedOperationError: It has layers that graphs do not have.
     """
     description = _description(path)
-    layers = _layer_configs(description)
-    arrays = {**dict(_arrays(description, path.parent)), **dict(epsilons(layers))}
-    tensors = from_layers(group_by_layer(arrays), _LAYOUT)
+    config = model_config(_model(description))
+    arrays = dict(_arrays(description, path.parent))
     metadata = description.get(_METADATA)
-    if isinstance(metadata, dict) and CARD_KEY in metadata:
-        return Model(ModelCard.from_json(str(metadata[CARD_KEY])), tensors)
-    return Model(card_from_tensors(tensors, path.stem, input_size(layers)), tensors)
+    card = metadata.get(CARD_KEY, "") if isinstance(metadata, dict) else ""
+    variables = NamedVariables({_place(name): values for name, values in arrays.items()})
+    return read_program(config, variables, _MEANING, str(card))
 
 
 def read_layers(path: Path) -> Layers:
@@ -78,27 +67,34 @@ def read_layers(path: Path) -> Layers:
     return group_by_layer(dict(_arrays(_description(path), path.parent)))
 
 
-def write(model: Model, path: Path) -> None:
+def write(program: Program, path: Path) -> None:
     """Write the description and, beside it under the same stem, ``.bin`` with the weights.
 
-    The model takes ``data`` (N, S, S, 3) and returns boxes and scores, in this order.
+    Feature maps are (N, H, W, C); the outputs have the graph's names and order.
+
+    Raises:
+        UnsupportedOperationError: TensorFlow.js's layers cannot carry an operation.
     """
-    network = model.card.network
-    arrays = to_arrays(model, _LAYOUT)
+    model = layer_model(program, DIALECT)
+    arrays = {
+        f"{layer.name}/{part}": values
+        for layer in model.layers
+        for part, values in layer.weights.items()
+    }
     shard = path.with_suffix(".bin")
     weights = [
         {"name": name, "shape": list(values.shape), "dtype": _FLOAT}
         for name, values in arrays.items()
     ]
-    layers = graph_layers(network, KERAS2_OUTPUTS)
-    description = {
-        "format": _FORMAT,
+    description: dict[str, Any] = {
+        "format": _LAYERS_MODEL,
         "generatedBy": "facemask_zoo",
         "convertedBy": None,
-        "modelTopology": {**KERAS2_FACTS, "model_config": keras2_model(network, layers)},
+        "modelTopology": {**FACTS, "model_config": keras2_model(model)},
         "weightsManifest": [{"paths": [shard.name], "weights": weights}],
-        _METADATA: {CARD_KEY: model.card.portable().to_json()},
     }
+    if program.card:
+        description[_METADATA] = {CARD_KEY: program.card}
     path.write_text(json.dumps(description))
     shard.write_bytes(b"".join(values.astype("<f4").tobytes() for values in arrays.values()))
 
@@ -107,11 +103,15 @@ def _description(path: Path) -> dict[str, Any]:
     return parse_object(read_bytes(path, MAX_TEXT_BYTES), path.name)
 
 
-def _layer_configs(description: dict[str, Any]) -> list[LayerConfig]:
+def _model(description: dict[str, Any]) -> Any:
     topology = description.get("modelTopology")
     # Files that TensorFlow.js saves itself hold the model without Keras's wrapping.
-    model = topology.get("model_config", topology) if isinstance(topology, dict) else None
-    return layer_configs(model)
+    return topology.get("model_config", topology) if isinstance(topology, dict) else None
+
+
+def _place(name: str) -> tuple[str, ...]:
+    """Layer and variable; the models around them are part of other names, too."""
+    return tuple(name.partition(":")[0].split("/")[-2:])
 
 
 def _arrays(description: dict[str, Any], folder: Path) -> Iterator[tuple[str, Array]]:
