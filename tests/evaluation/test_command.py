@@ -98,7 +98,7 @@ def test_json_lines_and_the_files_of_a_report(tmp_path, weights, data, capsys):
     with Image.open(out / "precision_recall.png") as image:
         image.load()
     rows = list(csv.DictReader((out / "thresholds.csv").open()))
-    assert len(rows) == 2 * 19
+    assert len(rows) == 3 * 19
     assert {"label", "threshold", "precision", "recall", "f1"} <= set(rows[0])
     points = list(csv.reader((out / "precision_recall.csv").open()))
     assert points[0] == ["model", "framework", "label", "score", "precision", "recall"]
@@ -113,7 +113,7 @@ def test_the_page_stands_alone_and_escapes_text(tmp_path, weights, data):
     assert "<i>" not in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert page.count("data:image/jpeg;base64,") >= 3
-    assert "Missed" in page
+    assert "Loose boxes" in page
 
 
 def test_the_table_and_the_protocol_of_dataroots(tmp_path, weights, data, capsys):
