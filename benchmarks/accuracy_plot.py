@@ -54,7 +54,7 @@ class Point(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure or read the times, and draw."""
     args = _parser().parse_args(arguments)
-    runs = read_runs(args.results)
+    runs = read_runs(*args.results)
     for path in filter(None, (args.output, args.save_times)):
         check_target(path, overwrite=args.overwrite)
     times = read_times(args.times) if args.times else measure(runs, args.peer, args.threads)
@@ -188,7 +188,7 @@ def _save_times(path: Path, times: Mapping[str, float], args: argparse.Namespace
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Draw accuracy against time.")
-    parser.add_argument("--results", type=Path, required=True, help="results.json of eval")
+    parser.add_argument("--results", type=Path, nargs="+", required=True, help="results.json of eval")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE@WxH")
     parser.add_argument("--threads", type=int, default=THREADS)
     times = parser.add_mutually_exclusive_group()

@@ -33,10 +33,10 @@ _Run = Mapping[str, Any]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables and, if asked, write them into files."""
     args = _parser().parse_args(arguments)
-    runs = read_runs(args.results)
+    runs = read_runs(*args.results)
     text = report(runs)
     if args.dataroots:
-        text += "\n\n" + dataroots_table(read_runs(args.dataroots))
+        text += "\n\n" + dataroots_table(read_runs(*args.dataroots))
     sys.stdout.write(text + "\n")
     if args.write:
         markdown.replace_section(args.write, SECTION, text)
@@ -45,17 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def read_runs(path: Path) -> list[_Run]:
-    """The runs in a ``results.json``.
+def read_runs(*paths: Path) -> list[_Run]:
+    """The runs in one or more ``results.json``; of several of one model, the last.
 
     Raises:
-        DatasetError: The file is missing or holds no runs.
+        DatasetError: A file is missing or holds no runs, or they are of different data.
     """
+    runs = {str(run["model"]): run for path in paths for run in _read_file(path)}
+    pictures = {run["pictures"] for run in runs.values()}
+    if len(pictures) > 1:
+        raise DatasetError(f"The runs are of different data: {sorted(pictures)} pictures.")
+    return list(runs.values())
+
+
+def _read_file(path: Path) -> list[_Run]:
     try:
         runs = json.loads(path.read_bytes())["runs"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        complete = all({"model", "framework", "pictures", "conf"} <= run.keys() for run in runs)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetError(f"{path} holds no results of facemask-zoo eval: {error!r}") from error
-    if not isinstance(runs, list) or not runs:
+    if not isinstance(runs, list) or not runs or not complete:
         raise DatasetError(f"{path} holds no runs.")
     return runs
 
@@ -246,8 +255,13 @@ def _number(value: float | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Write the tables of accuracy.")
-    parser.add_argument("--results", type=Path, required=True, help="results.json of eval")
-    parser.add_argument("--dataroots", type=Path, help="the same by the protocol of dataroots")
+    parser.add_argument("--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="results.json of eval; the last of several wins where they have the same model",
+    )
+    parser.add_argument("--dataroots", type=Path, nargs="+", help="the same by the protocol of dataroots")
     parser.add_argument("--write", type=Path, help=f"file with a section {SECTION!r}")
     parser.add_argument("--readme", type=Path, help=f"file with a section {README_SECTION!r}")
     return parser

@@ -113,7 +113,7 @@ def test_a_peer_needs_name_file_and_size(text):
         accuracy_plot.measure([], [text], 1)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"runs": []}', '{"runs": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"runs": []}', '{"runs": 3}', '{"runs": [1]}'])
 def test_a_file_without_results(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(DatasetError):
@@ -127,3 +127,14 @@ def test_a_file_without_times(tmp_path, content):
     (tmp_path / "t.json").write_text(content)
     with pytest.raises(DatasetError):
         accuracy_plot.read_times(tmp_path / "t.json")
+
+
+def test_later_results_replace_earlier_ones(results, tmp_path):
+    content = json.loads(results.read_text())
+    newer = {**content["runs"][0], "conf": 0.25}
+    (tmp_path / "newer.json").write_text(json.dumps({"runs": [newer]}))
+    runs = accuracy_tables.read_runs(results, tmp_path / "newer.json")
+    assert [(run["model"], run["conf"]) for run in runs] == [("zoo-260", 0.25), ("peer", 0.5)]
+    (tmp_path / "other.json").write_text(json.dumps({"runs": [{**newer, "pictures": 9}]}))
+    with pytest.raises(DatasetError, match="different data"):
+        accuracy_tables.read_runs(results, tmp_path / "newer.json", tmp_path / "other.json")
