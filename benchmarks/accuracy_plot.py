@@ -188,7 +188,9 @@ def _save_times(path: Path, times: Mapping[str, float], args: argparse.Namespace
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Draw accuracy against time.")
-    parser.add_argument("--results", type=Path, nargs="+", required=True, help="results.json of eval")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", required=True, help="results.json of eval"
+    )
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE@WxH")
     parser.add_argument("--threads", type=int, default=THREADS)
     times = parser.add_mutually_exclusive_group()

@@ -255,13 +255,16 @@ def _number(value: float | None) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Write the tables of accuracy.")
-    parser.add_argument("--results",
+    parser.add_argument(
+        "--results",
         type=Path,
         nargs="+",
         required=True,
         help="results.json of eval; the last of several wins where they have the same model",
     )
-    parser.add_argument("--dataroots", type=Path, nargs="+", help="the same by the protocol of dataroots")
+    parser.add_argument(
+        "--dataroots", type=Path, nargs="+", help="the same by the protocol of dataroots"
+    )
     parser.add_argument("--write", type=Path, help=f"file with a section {SECTION!r}")
     parser.add_argument("--readme", type=Path, help=f"file with a section {README_SECTION!r}")
     return parser

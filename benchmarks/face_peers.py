@@ -179,7 +179,8 @@ def find(detector: Any, dataset: Dataset, enlarge: float) -> list[Sample]:
     samples = []
     for number, picture in enumerate(dataset.pictures, 1):
         image = Image.fromarray(load_image(picture.path))
-        size = tuple(max(1, round(side * enlarge)) for side in picture.size)
+        width, height = (max(1, round(side * enlarge)) for side in picture.size)
+        size = (width, height)
         resized = image if size == picture.size else image.resize(size, Image.Resampling.BILINEAR)
         boxes, scores = detector.detect(np.asarray(resized))
         scale = np.tile(np.array(size) / picture.size, 2)

@@ -113,7 +113,9 @@ def test_a_peer_needs_name_file_and_size(text):
         accuracy_plot.measure([], [text], 1)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"runs": []}', '{"runs": 3}', '{"runs": [1]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"runs": []}', '{"runs": 3}', '{"runs": [1]}']
+)
 def test_a_file_without_results(tmp_path, content):
     (tmp_path / "r.json").write_text(content)
     with pytest.raises(DatasetError):
