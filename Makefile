@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test lint format parity precisions convert-matrix standalone fuzz fuzz-files lock goldens clean help
+.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix standalone fuzz fuzz-files lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,8 @@ help:
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
 	@echo "make precisions  half precision and integers, on labelled pictures; writes docs/converting.md"
+	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
+	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
@@ -62,6 +64,39 @@ LABELLED ?= ../shared/data/detection
 precisions: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.precisions --data $(LABELLED)/val.json \
 		--images $(LABELLED)/val --calibration $(LABELLED)/train --write docs/converting.md
+
+# Face detectors to measure against, which users bring themselves; the folder for what is measured.
+PEERS ?= ../shared/peers
+MEASURED ?= out/evaluation
+EVALUATED ?= zoo-260 aizoo-360 aizoo-260
+FACE_PEERS := $(BIN)/python -m facemask_zoo.benchmarks.face_peers --data $(LABELLED)/val.json \
+	--negatives $(LABELLED)/negatives --negatives-last 100 --overwrite
+peer = --output $(MEASURED)/$(1).json --negatives-output $(MEASURED)/$(1).negatives.json
+boxes = --face-results '$(1)@0.6=$(MEASURED)/$(1).json' \
+	--negative-results '$(1)=$(MEASURED)/$(1).negatives.json'
+evaluation: $(VENV)/.all
+	$(FACE_PEERS) --network $(PEERS)/yunet_n_dynamic.onnx $(call peer,YuNet-n)
+	$(FACE_PEERS) --network $(PEERS)/yunet_n_dynamic.onnx --enlarge 1.75 $(call peer,YuNet-n-x1.75)
+	$(FACE_PEERS) --network $(PEERS)/yunet_2026may.onnx --engine opencv $(call peer,YuNet-2026)
+	$(FACE_PEERS) --network $(PEERS)/yunet_2026may.onnx --engine opencv --enlarge 1.75 \
+		$(call peer,YuNet-2026-x1.75)
+	$(BIN)/facemask-zoo eval --data $(LABELLED)/val.json --model $(EVALUATED) --framework onnx \
+		--negatives $(LABELLED)/negatives --negatives-last 100 --false-at 0.3 0.7 \
+		--group clean=jolignier1750,chienyld678 $(call boxes,YuNet-n) $(call boxes,YuNet-n-x1.75) \
+		$(call boxes,YuNet-2026) $(call boxes,YuNet-2026-x1.75) \
+		--report $(MEASURED)/ap --overwrite
+	$(BIN)/facemask-zoo eval --data $(LABELLED)/../two_stage --protocol dataroots \
+		--model $(EVALUATED) --framework onnx --report $(MEASURED)/dataroots --overwrite
+	$(BIN)/python -m facemask_zoo.benchmarks.accuracy_tables --results $(MEASURED)/ap/results.json \
+		--dataroots $(MEASURED)/dataroots/results.json --write docs/evaluation.md --readme README.md
+
+accuracy-plot: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.accuracy_plot --results $(MEASURED)/ap/results.json \
+		--peer YuNet-n=$(PEERS)/yunet_n_dynamic.onnx@448x352 \
+		--peer YuNet-n-x1.75=$(PEERS)/yunet_n_dynamic.onnx@800x608 \
+		--peer YuNet-2026=$(PEERS)/yunet_2026may.onnx@448x352 \
+		--peer YuNet-2026-x1.75=$(PEERS)/yunet_2026may.onnx@800x608 \
+		--output docs/pictures/accuracy-against-time.png --overwrite
 
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections import defaultdict
@@ -55,7 +56,17 @@ def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = N
     for annotation in [entry for entries in annotations.values() for entry in entries]:
         detail = f"no image has the id {annotation.get('image_id')!r}"
         collector.problem("face without a picture", _place(annotation), detail, BOX_SKIPPED)
-    return collector.dataset()
+    return dataclasses.replace(collector.dataset(), categories=_known(content["categories"], names))
+
+
+def _known(entries: list[_Entry], names: LabelMap) -> tuple[tuple[int | str, str], ...]:
+    found = [(_identity(entry), names.get(str(entry.get("name")))) for entry in entries]
+    return tuple((number, label) for number, label in found if number is not None and label)
+
+
+def _identity(entry: _Entry) -> int | str | None:
+    value = entry.get("id")
+    return value if isinstance(value, int | str) else None
 
 
 def _load(path: Path) -> dict[str, list[_Entry]]:
@@ -115,6 +126,7 @@ def _add_picture(
             source=str(entry.get("source", "")),
             three_class=bool(entry.get("three_class", three_class)),
             group=str(entry.get("group", "")),
+            identity=_identity(entry),
         )
     )
 

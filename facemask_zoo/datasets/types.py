@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.datasets.labels import LABELS
+
 Box = tuple[float, float, float, float]
 
 
@@ -47,6 +49,7 @@ class Picture:
         three_class: False where `incorrect` was not told apart, so that an incorrect mask hides
             among the other labels.
         group: Pictures of one group are nearly the same; empty if unknown.
+        identity: COCO's id of the picture; None where the format has none.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class Picture:
     source: str = ""
     three_class: bool = True
     group: str = ""
+    identity: int | str | None = None
 
     @property
     def boxes(self) -> NDArray[np.float64]:
@@ -97,11 +101,13 @@ class Dataset:
         path: Annotation file or folder.
         pictures: The pictures that could be found and identified.
         problems: What the reader had to skip.
+        categories: Label that each category id of the annotations stands for, in COCO's manner.
     """
 
     path: Path
     pictures: tuple[Picture, ...]
     problems: tuple[Problem, ...] = ()
+    categories: tuple[tuple[int | str, str], ...] = tuple(enumerate(LABELS, 1))
 
     def __len__(self) -> int:
         return len(self.pictures)

@@ -16,6 +16,16 @@ from facemask_zoo.evaluation.average_precision import (
 )
 from facemask_zoo.evaluation.confusion import Confusion, confusion
 from facemask_zoo.evaluation.curves import Curve, Operating, curves, threshold_table
+from facemask_zoo.evaluation.figures import (
+    Figure,
+    Settings,
+    Share,
+    Slice,
+    average_name,
+    figures,
+    recall_slices,
+    slices,
+)
 from facemask_zoo.evaluation.samples import Sample
 
 _SMALL = "<32"
@@ -31,6 +41,9 @@ class AverageMeasures:
         thresholds: Precision, recall and F1 per label and threshold.
         confusion: Confusion matrix at the threshold `conf`.
         conf: The threshold of the confusion matrix.
+        figures: The figures that detectors are compared by, with intervals if asked for.
+        recalls: Recall of any class by label and by size, at the first rate of the settings.
+        slices: The figures of each group and collection.
     """
 
     averages: Averages
@@ -38,12 +51,18 @@ class AverageMeasures:
     thresholds: Mapping[str, Sequence[Operating]]
     confusion: Confusion
     conf: float
+    figures: Mapping[str, Figure]
+    recalls: Mapping[str, Share]
+    slices: Mapping[str, Slice]
 
     def row(self) -> dict[str, object]:
         """The line of the comparison."""
         labels = [label for label in LABELS if self.averages[label][ALL_SIZES].faces]
+        kept = {average_name(label) for label in labels}
         row: dict[str, object] = {
-            f"AP50 {label}": self.averages[label][ALL_SIZES].ap50 for label in (*labels, MEAN)
+            name: figure.value
+            for name, figure in self.figures.items()
+            if name in kept or figure.value is not None
         }
         row["AP50-95"] = self.averages[MEAN][ALL_SIZES].ap
         for label in labels:
@@ -53,6 +72,9 @@ class AverageMeasures:
     def to_dict(self) -> dict[str, Any]:
         """Everything but the curves' points, as JSON values."""
         return {
+            "figures": _to_dicts(self.figures),
+            "slices": _to_dicts(self.slices),
+            "recall_any": _to_dicts(self.recalls),
             "average_precision": {
                 label: {size: dataclasses.asdict(found[size]) for size in SIZES}
                 for label, found in self.averages.items()
@@ -64,17 +86,32 @@ class AverageMeasures:
         }
 
 
-def measure(samples: Sequence[Sample], conf: float) -> AverageMeasures:
+def measure(
+    samples: Sequence[Sample], conf: float, settings: Settings | None = None
+) -> AverageMeasures:
     """Measure a detector.
 
     Args:
         samples: Detections down to a low score.
         conf: Threshold of the confusion matrix.
+        settings: How figures are made; without intervals if None.
 
     Raises:
         FrameworkNotInstalledError: faster-coco-eval is not installed.
     """
+    chosen = settings or Settings()
     found = curves(samples)
     return AverageMeasures(
-        average_precision(samples), found, threshold_table(found), confusion(samples, conf), conf
+        average_precision(samples),
+        found,
+        threshold_table(found),
+        confusion(samples, conf),
+        conf,
+        figures(samples, chosen),
+        recall_slices(samples, chosen.rates[0]),
+        slices(samples, chosen),
     )
+
+
+def _to_dicts(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dataclasses.asdict(value) for name, value in values.items()}

@@ -11,7 +11,8 @@ import numpy as np
 
 from facemask_zoo.datasets.labels import LABELS, MASK, NO_MASK
 from facemask_zoo.evaluation.extras import require
-from facemask_zoo.evaluation.samples import Sample, for_label
+from facemask_zoo.evaluation.pooled import MAX_DETECTIONS
+from facemask_zoo.evaluation.samples import ANY, Sample, for_label
 
 ALL_SIZES = "all"
 
@@ -29,9 +30,6 @@ SIZES: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 MEAN = "mean"
 """Key of the mean of mask and no_mask, the two labels that every model knows."""
-
-MAX_DETECTIONS = 100
-"""Best detections per picture and label that count, as in COCO."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +63,13 @@ def average_precision(samples: Sequence[Sample]) -> Averages:
         samples: Detections down to a low score (.01 or so): what is not there cannot be measured.
 
     Returns:
-        ``result[label][slice]``; the label ``MEAN`` is the mean of mask and no_mask.
+        ``result[label][slice]``; the label ``ANY`` stands for faces whatever their class, ``MEAN``
+        for the mean of mask and no_mask.
 
     Raises:
         FrameworkNotInstalledError: faster-coco-eval is not installed.
     """
-    result = {label: _measure(for_label(samples, label)) for label in LABELS}
+    result = {label: _measure(for_label(samples, label)) for label in (*LABELS, ANY)}
     result[MEAN] = {name: _mean(result[MASK][name], result[NO_MASK][name]) for name in SIZES}
     return result
 
@@ -107,15 +106,15 @@ def _average(precision: Any, recall: Any, samples: Sequence[Sample], name: str) 
 
 def _mean(first: Average, second: Average) -> Average:
     return Average(
-        _half(first.ap50, second.ap50),
-        _half(first.ap, second.ap),
-        _half(first.recall50, second.recall50),
+        half(first.ap50, second.ap50),
+        half(first.ap, second.ap),
+        half(first.recall50, second.recall50),
         first.faces + second.faces,
     )
 
 
-def _half(first: float | None, second: float | None) -> float | None:
-    """The mean of two, if there are two."""
+def half(first: float | None, second: float | None) -> float | None:
+    """The mean of two figures; None if one is missing."""
     return None if first is None or second is None else (first + second) / 2
 
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.backends import FRAMEWORKS, find_framework
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.converters.formats.registry import PRECISIONS
-from facemask_zoo.datasets import FORMATS, LABELS, CheckReport, Dataset, check, read
+from facemask_zoo.datasets import FORMATS, LABELS
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import DatasetError, InvalidArgumentError
-from facemask_zoo.evaluation.report import write_report
-from facemask_zoo.evaluation.runs import PROTOCOLS, Run, evaluate
+from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.evaluation.figures import RATE, RESAMPLES
+from facemask_zoo.evaluation.inputs import RESULT_OPTIONS, Inputs, read_inputs
+from facemask_zoo.evaluation.report import check_report, write_report
+from facemask_zoo.evaluation.results_file import write_results
+from facemask_zoo.evaluation.runs import PROTOCOLS, Run, Task, evaluate, evaluate_results
 from facemask_zoo.evaluation.table import render
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
+from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +50,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=LABEL",
         help=f"what a category of the data means: {', '.join(LABELS)}",
     )
+    _add_parts(parser)
+    _add_models(parser)
+    _add_measures(parser)
+    _add_results(parser)
+
+
+def _add_parts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", metavar="A,B", help="only pictures of these collections")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N pictures")
     parser.add_argument(
-        "--model", nargs="+", default=[DEFAULT_MODEL], help=f"names or files ({DEFAULT_MODEL})"
+        "--group",
+        action="append",
+        default=[],
+        metavar="NAME=A,B",
+        help="also measure these collections together, under a name",
+    )
+    parser.add_argument("--negatives", type=Path, metavar="DIR", help="pictures without faces")
+    parser.add_argument(
+        "--negatives-last", type=int, metavar="N", help="only the last N of them by name"
+    )
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model",
+        nargs="*",
+        default=[DEFAULT_MODEL],
+        help=f"names or files; none to measure files of results alone ({DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--framework",
@@ -62,6 +92,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trust", action="store_true", help="run files as they are, such as 8-bit integers"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
+    parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
+    parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (each model's recommended)")
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--protocol",
         default="ap",
@@ -71,8 +106,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conf", type=float, help="threshold for labels and mistakes (each model's recommended)"
     )
-    parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
-    parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (each model's recommended)")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        nargs="+",
+        default=[RATE],
+        metavar="X",
+        help="false boxes a picture at which recall is stated (%(default)s)",
+    )
+    parser.add_argument(
+        "--false-at",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="CONF",
+        help="more thresholds at which boxes on --negatives are counted",
+    )
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        default=RESAMPLES,
+        metavar="N",
+        help="of the pictures, for intervals of 95 %%; 0 for none (%(default)s)",
+    )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    for option, what in RESULT_OPTIONS.items():
+        parser.add_argument(
+            option, action="append", default=[], metavar="NAME[@CONF]=FILE", help=what
+        )
+    parser.add_argument(
+        "--second-opinion",
+        action="append",
+        default=[],
+        metavar="NAME[@CONF]=FILE",
+        help="boxes of a face detector: the report shows where it sees faces that nobody labelled",
+    )
+    parser.add_argument(
+        "--save-results", type=Path, metavar="DIR", help="write what was found as COCO results"
+    )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write HTML, JSON, CSV and PNG")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier report")
     parser.add_argument("--json", action="store_true", help="one line of JSON per run")
@@ -87,57 +160,77 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FaceMaskZooError: The data, a model or an option is no good.
     """
-    report = _load(args)
+    inputs = read_inputs(args)
+    _check_outputs(args)
     runs = []
-    for model in args.model:
-        for framework in args.framework:
-            runs.append(_measure(args, model, framework, report.dataset))
-            if args.json:
-                sys.stdout.write(json.dumps(runs[-1].to_dict()) + "\n")
-                sys.stdout.flush()
+    for each in _measure_all(args, inputs):
+        runs.append(each)
+        if args.json:
+            sys.stdout.write(json.dumps(each.to_dict()) + "\n")
+            sys.stdout.flush()
+        if args.save_results and each.framework:
+            _save(args, each, inputs.task)
     table = render([each.row() for each in runs])
     if args.json:
         log.info("%s", table)
     else:
         sys.stdout.write(table + "\n")
     if args.report:
-        for path in write_report(args.report, runs, report, overwrite=args.overwrite):
-            log.info("Wrote %s", path)
+        _report(args, runs, inputs)
     return 0
 
 
-def _load(args: argparse.Namespace) -> CheckReport:
-    labels = dict(_split_label(text) for text in args.label)
-    dataset = read(args.data, args.images, kind=args.format, labels=labels)
-    if args.sources:
-        dataset = _from_sources(dataset, args.sources.split(","))
-    if args.limit is not None:
-        if args.limit < 1:
-            raise InvalidArgumentError(f"--limit: expected at least 1, but got {args.limit}.")
-        dataset = dataset.first(args.limit)
-    report = check(dataset)
-    report.require_faces()
-    log.info("%s", report.to_text())
-    return report
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse what can be refused before anything long runs."""
+    if not args.model and not (args.results or args.face_results):
+        raise InvalidArgumentError("--model: expected a model, or boxes from a file.")
+    for name in args.framework:
+        if name != "auto":
+            find_framework(name)
+    for model in args.model:
+        open_weights(model, trust=args.trust)
+    if args.report:
+        check_report(args.report, overwrite=args.overwrite)
 
 
-def _split_label(text: str) -> tuple[str, str]:
-    name, separator, label = text.rpartition("=")
-    if not separator:
-        raise InvalidArgumentError(f"--label: expected NAME=LABEL, but got {text!r}.")
-    return name, label
-
-
-def _from_sources(dataset: Dataset, names: list[str]) -> Dataset:
-    unknown = sorted(set(names).difference(dataset.sources))
-    if unknown:
-        raise DatasetError(
-            f"No picture comes from {', '.join(unknown)}; there are {', '.join(dataset.sources)}."
+def _measure_all(args: argparse.Namespace, inputs: Inputs) -> Iterator[Run]:
+    for model in args.model:
+        for framework in args.framework:
+            yield _measure(args, model, framework, inputs.task)
+    for each in inputs.results:
+        yield evaluate_results(
+            each.name,
+            inputs.task,
+            each.detections,
+            conf=each.conf,
+            on_negatives=each.on_negatives,
         )
-    return dataset.from_sources(names)
 
 
-def _measure(args: argparse.Namespace, model: str, framework: str, dataset: Dataset) -> Run:
+def _report(args: argparse.Namespace, runs: Sequence[Run], inputs: Inputs) -> None:
+    written = write_report(
+        args.report,
+        runs,
+        inputs.check,
+        overwrite=args.overwrite,
+        second_opinions=inputs.second_opinions,
+    )
+    for path in written:
+        log.info("Wrote %s", path)
+
+
+def _save(args: argparse.Namespace, measured: Run, task: Task) -> None:
+    stem = re.sub(r"[^\w.-]+", "_", f"{measured.model}-{measured.framework}")
+    targets = [(f"{stem}.json", measured.samples, task.dataset)]
+    if task.negatives:
+        targets.append((f"{stem}.negatives.json", measured.negative_samples, task.negatives))
+    for name, samples, dataset in targets:
+        path = args.save_results / name
+        write_results(path, samples, dataset, overwrite=args.overwrite)
+        log.info("Wrote %s", path)
+
+
+def _measure(args: argparse.Namespace, model: str, framework: str, task: Task) -> Run:
     detector = Detector.load(
         model,
         framework=framework,
@@ -150,7 +243,7 @@ def _measure(args: argparse.Namespace, model: str, framework: str, dataset: Data
         conf=args.conf,
     )
     start = time.perf_counter()
-    result = evaluate(detector, dataset, protocol=args.protocol, conf=args.conf)
+    result = evaluate(detector, task, conf=args.conf)
     seconds = time.perf_counter() - start
-    log.info("%s: %d pictures in %.1f s", result.name, len(dataset), seconds)
+    log.info("%s: %d pictures in %.1f s", result.name, len(task.dataset), seconds)
     return result

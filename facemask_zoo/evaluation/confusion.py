@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from facemask_zoo.datasets import LABELS
 from facemask_zoo.evaluation.matching import outcomes
-from facemask_zoo.evaluation.samples import Sample
+from facemask_zoo.evaluation.samples import ANY, Sample
 
 BACKGROUND = "background"
 """Column of the faces that were missed, and row of the detections where no face is."""
@@ -34,11 +34,14 @@ class Confusion:
 def confusion(samples: Sequence[Sample], conf: float) -> Confusion:
     """Count what became of every face and every detection.
 
+    Detections of faces of no class have a column of their own, ``ANY``.
+
     Args:
         samples: Faces and detections.
         conf: Detections that score more than this count.
     """
-    labels = (*LABELS, BACKGROUND)
+    plain = all(sample.detections.classes == (ANY,) for sample in samples)
+    labels = (*LABELS, *([ANY] if plain and samples else []), BACKGROUND)
     counts = Counter(
         (outcome.face.label if outcome.face else BACKGROUND, outcome.label or BACKGROUND)
         for sample in samples

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.datasets import LABELS
-from facemask_zoo.evaluation.matching import IGNORED, NOTHING, match
-from facemask_zoo.evaluation.samples import Sample, face_counts, for_label
+from facemask_zoo.evaluation.pooled import pool
+from facemask_zoo.evaluation.samples import ANY, Sample, face_count, for_label
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Thresholds of the threshold table: .05, .10, ... .95."""
@@ -92,12 +92,9 @@ class Curve:
 
 
 def curves(samples: Sequence[Sample]) -> dict[str, Curve]:
-    """The curve of every label that has faces."""
-    return {
-        label: _curve(for_label(samples, label))
-        for label in LABELS
-        if face_counts(for_label(samples, label))[label]
-    }
+    """The curve of every label that has faces, and of ``ANY``."""
+    views = {label: for_label(samples, label) for label in (*LABELS, ANY)}
+    return {label: _curve(seen) for label, seen in views.items() if face_count(seen)}
 
 
 def threshold_table(found: Mapping[str, Curve]) -> dict[str, list[Operating]]:
@@ -111,10 +108,5 @@ def best_threshold(table: Sequence[Operating]) -> Operating:
 
 
 def _curve(samples: Sequence[Sample]) -> Curve:
-    matches = [match(sample) for sample in samples]
-    scores = [sample.detections.scores for sample in samples]
-    found = np.concatenate([np.empty(0, np.int64), *matches])
-    confidence = np.concatenate([np.empty(0, np.float32), *scores])
-    order = np.argsort(-confidence, kind="stable")
-    order = order[found[order] != IGNORED]
-    return Curve(confidence[order], found[order] != NOTHING, sum(face_counts(samples).values()))
+    found = pool(samples)
+    return Curve(found.scores, found.hits, len(found.faces))

@@ -17,13 +17,19 @@ from facemask_zoo.evaluation.average_precision import SIZES
 from facemask_zoo.evaluation.curves import Curve, Operating, best_threshold
 from facemask_zoo.evaluation.dataroots import Dataroots
 from facemask_zoo.evaluation.extras import require
-from facemask_zoo.evaluation.mistakes import draw, worst
+from facemask_zoo.evaluation.figures import COVERAGE, Figure
+from facemask_zoo.evaluation.mistakes import NOTHING_THERE, draw, worst
+from facemask_zoo.evaluation.negatives import Negatives
 from facemask_zoo.evaluation.plots import precision_recall_png, roc_png
 from facemask_zoo.evaluation.runs import Run
+from facemask_zoo.evaluation.samples import Sample
 from facemask_zoo.evaluation.table import cell
 from facemask_zoo.files import atomic_path, check_target
 
+RESULTS = "results.json"
+_PAGE = "report.html"
 _TEMPLATE = "report.html.j2"
+_ON_NEGATIVES = "On pictures without faces"
 _OPERATING = tuple(Operating(0, 0, 0, 0).to_dict())
 _Rows = Sequence[Sequence[object]]
 
@@ -35,8 +41,23 @@ class _Section:
     rows: _Rows
 
 
+def check_report(folder: Path, *, overwrite: bool) -> None:
+    """Make sure that a report can be written, before hours are spent on what is in it.
+
+    Raises:
+        OutputError: There is one already and `overwrite` is False.
+    """
+    for name in (RESULTS, _PAGE):
+        check_target(folder / name, overwrite=overwrite)
+
+
 def write_report(
-    folder: Path, runs: Sequence[Run], check: CheckReport, *, overwrite: bool = False
+    folder: Path,
+    runs: Sequence[Run],
+    check: CheckReport,
+    *,
+    overwrite: bool = False,
+    second_opinions: Sequence[Sequence[Sample]] = (),
 ) -> list[Path]:
     """Write everything about some runs into a folder.
 
@@ -45,6 +66,8 @@ def write_report(
         runs: Measurements by one protocol on one data set.
         check: What was found wrong with the data set.
         overwrite: Replace files of the same names, such as those of an earlier report.
+        second_opinions: What face detectors found in the same pictures, to tell faces that nobody
+            labelled from false boxes. The runs are second opinions for each other.
 
     Returns:
         The files: ``results.json``, ``report.html``, and either ``precision_recall.png``,
@@ -57,8 +80,8 @@ def write_report(
     """
     diagrams, tables = _diagrams(runs), _tables(runs)
     content = {
-        "results.json": _json({"check": check.to_dict(), "runs": [run.to_dict() for run in runs]}),
-        "report.html": _html(runs, check, diagrams).encode(),
+        RESULTS: _json({"check": check.to_dict(), "runs": [run.to_dict() for run in runs]}),
+        _PAGE: _html(runs, check, diagrams, second_opinions).encode(),
         **diagrams,
         **{name: _csv(rows) for name, rows in tables.items()},
     }
@@ -116,7 +139,12 @@ def _points(curve: Curve) -> Iterable[Sequence[object]]:
     return zip(*(column.tolist() for column in values), strict=True)
 
 
-def _html(runs: Sequence[Run], check: CheckReport, diagrams: Mapping[str, bytes]) -> str:
+def _html(
+    runs: Sequence[Run],
+    check: CheckReport,
+    diagrams: Mapping[str, bytes],
+    second_opinions: Sequence[Sequence[Sample]],
+) -> str:
     jinja = require("jinja2")
     environment = jinja.Environment(
         loader=jinja.PackageLoader("facemask_zoo.evaluation", "."),
@@ -133,20 +161,71 @@ def _html(runs: Sequence[Run], check: CheckReport, diagrams: Mapping[str, bytes]
         columns=columns,
         rows=[[row.get(name) for name in columns] for row in rows],
         diagrams=diagrams,
-        runs=[_describe(run) for run in runs],
+        runs=[_describe(run, [*_others(run, runs), *second_opinions]) for run in runs],
     )
     return text
 
 
-def _describe(run: Run) -> dict[str, Any]:
+def _others(run: Run, runs: Sequence[Run]) -> list[list[Sample]]:
+    """What the other models found; the same model on another framework is no second opinion."""
+    return [
+        [sample.above(other.conf) for sample in other.samples]
+        for other in runs
+        if other.model != run.model
+    ]
+
+
+def _describe(run: Run, opinions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     """What the page shows of one run."""
+    found = worst(run.samples, run.conf, opinions=opinions)
+    found[_ON_NEGATIVES] = worst(run.negative_samples, run.conf)[NOTHING_THERE]
     mistakes = {
-        kind: [{"text": mistake.text, "jpeg": draw(mistake)} for mistake in found]
-        for kind, found in worst(run.samples, run.conf).items()
+        kind: [{"text": mistake.text, "jpeg": draw(mistake)} for mistake in shown]
+        for kind, shown in found.items()
     }
     sections = _average_sections(run.measures) if isinstance(run.measures, AverageMeasures) else []
+    if run.negatives:
+        sections.append(_false_boxes(run.negatives))
     settings = {name: getattr(run, name) for name in ("name", "conf", "iou", "nms")}
     return {**settings, "sections": sections, "mistakes": mistakes}
+
+
+def _false_boxes(negatives: Negatives) -> _Section:
+    return _Section(
+        f"False boxes on {negatives.pictures} pictures without faces",
+        ("threshold", "boxes", "pictures with one"),
+        [(each.threshold, each.boxes, each.pictures) for each in negatives.at],
+    )
+
+
+def _figure_sections(measures: AverageMeasures) -> list[_Section]:
+    figures = [
+        (name, figure.value, figure.low, figure.high)
+        for name, figure in measures.figures.items()
+        if figure.value is not None
+    ]
+    parts = [
+        (name, part.pictures, sum(part.faces.values()), *_values(part.figures))
+        for name, part in measures.slices.items()
+    ]
+    shares = [(name, each.faces, each.value) for name, each in measures.recalls.items()]
+    return [
+        _Section(
+            f"Figures, with intervals of {COVERAGE:.0%} (pictures resampled)",
+            ("figure", "value", "from", "to"),
+            figures,
+        ),
+        _Section("Groups and collections", ("part", "pictures", "faces", *measures.figures), parts),
+        _Section(
+            "Faces found, whatever their class, at the first of these rates",
+            ("faces", "number", "recall"),
+            [row for row in shares if row[1]],
+        ),
+    ]
+
+
+def _values(figures: Mapping[str, Figure]) -> list[float | None]:
+    return [figure.value for figure in figures.values()]
 
 
 def _average_sections(measures: AverageMeasures) -> list[_Section]:
@@ -162,6 +241,7 @@ def _average_sections(measures: AverageMeasures) -> list[_Section]:
     ]
     best = [(label, best_threshold(rows)) for label, rows in measures.thresholds.items()]
     return [
+        *_figure_sections(measures),
         _Section(
             "Average precision by side of the face in pixels",
             ("label", "side", "faces", "AP50", "AP50-95", "recall"),

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from facemask_zoo.datasets import LABELS, Picture
 from facemask_zoo.datasets.labels import INCORRECT
 from facemask_zoo.detections import Detections
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from facemask_zoo.detector import Detector
 
 log = logging.getLogger(__name__)
+
+ANY = "any"
+"""Stands for the label where classes do not count: a face is a face."""
 
 _LOG_EVERY_SECONDS = 10.0
 
@@ -42,6 +47,13 @@ class Sample:
         chosen = [index for index, found in enumerate(self.detections.labels) if found == label]
         return Sample(dataclasses.replace(self.picture, faces=faces), self.detections[chosen])
 
+    def of_any_label(self) -> Sample:
+        """The same with all labels taken for one; nothing else is suppressed."""
+        faces = tuple(dataclasses.replace(face, label=ANY) for face in self.picture.faces)
+        ids = np.zeros_like(self.detections.class_ids)
+        found = dataclasses.replace(self.detections, class_ids=ids, classes=(ANY,))
+        return Sample(dataclasses.replace(self.picture, faces=faces), found)
+
 
 def collect(detector: Detector, pictures: Sequence[Picture]) -> Iterator[Sample]:
     """Run a detector over pictures, one after the other, and log now and then how far it is.
@@ -57,17 +69,27 @@ def collect(detector: Detector, pictures: Sequence[Picture]) -> Iterator[Sample]
         yield Sample(picture, detector.detect(picture.path))
 
 
-def for_label(samples: Sequence[Sample], label: str) -> list[Sample]:
-    """What counts for one label, reduced to it; nothing if the model does not know the label.
+def view(sample: Sample, label: str) -> Sample | None:
+    """What counts for one label, or for ``ANY``; None if the picture does not count.
 
-    Where `incorrect` was not told apart, neither finding it nor missing it says anything: such
-    pictures are left out for that label.
+    It does not where the model does not know the label. Where `incorrect` was not told apart,
+    neither finding it nor missing it says anything.
     """
-    return [
-        sample.of_label(label)
-        for sample in samples
-        if label in sample.detections.classes and (sample.picture.three_class or label != INCORRECT)
-    ]
+    if label == ANY:
+        return sample.of_any_label()
+    known = label in sample.detections.classes
+    told_apart = sample.picture.three_class or label != INCORRECT
+    return sample.of_label(label) if known and told_apart else None
+
+
+def for_label(samples: Iterable[Sample], label: str) -> list[Sample]:
+    """The :func:`view` of every picture that counts for a label."""
+    return [seen for seen in (view(sample, label) for sample in samples) if seen is not None]
+
+
+def face_count(samples: Iterable[Sample]) -> int:
+    """Number of faces, whatever their labels; those to be ignored are not counted."""
+    return sum(not face.ignore for sample in samples for face in sample.picture.faces)
 
 
 def face_counts(samples: Iterable[Sample]) -> dict[str, int]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-_ABSENT = "-"
+ABSENT = "-"
+"""Stands for a value that there is not."""
 
 
 def cell(value: object) -> str:
     """A value for people: fractions with three digits, nothing as a dash."""
     if value is None:
-        return _ABSENT
+        return ABSENT
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

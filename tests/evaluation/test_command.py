@@ -18,6 +18,7 @@ from facemask_zoo.errors import (
     DatasetError,
     FrameworkNotInstalledError,
     InvalidArgumentError,
+    OutputError,
     UnknownNameError,
 )
 from facemask_zoo.evaluation import command, evaluate, extras, write_report
@@ -98,7 +99,7 @@ def test_json_lines_and_the_files_of_a_report(tmp_path, weights, data, capsys):
     with Image.open(out / "precision_recall.png") as image:
         image.load()
     rows = list(csv.DictReader((out / "thresholds.csv").open()))
-    assert len(rows) == 2 * 19
+    assert len(rows) == 3 * 19
     assert {"label", "threshold", "precision", "recall", "f1"} <= set(rows[0])
     points = list(csv.reader((out / "precision_recall.csv").open()))
     assert points[0] == ["model", "framework", "label", "score", "precision", "recall"]
@@ -113,7 +114,7 @@ def test_the_page_stands_alone_and_escapes_text(tmp_path, weights, data):
     assert "<i>" not in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert page.count("data:image/jpeg;base64,") >= 3
-    assert "Missed" in page
+    assert "Loose boxes" in page
 
 
 def test_the_table_and_the_protocol_of_dataroots(tmp_path, weights, data, capsys):
@@ -188,3 +189,117 @@ def test_photographs(monkeypatch, capsys):
     call("--data", two_stage, "--protocol", "dataroots", "--json", *words)
     result = json.loads(capsys.readouterr().out)
     assert result["masked"] == {"correct": 13, "wrong": 1, "undetected": 8}
+
+
+@pytest.fixture
+def negatives(tmp_path):
+    """Three pictures of noise that are said to show no face."""
+    random = np.random.default_rng(1)
+    folder = tmp_path / "negatives"
+    folder.mkdir()
+    for number in range(3):
+        pixels = random.integers(0, 255, (90, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def test_boxes_from_a_file_give_the_figures_of_the_model(
+    tmp_path, weights, data, negatives, capsys
+):
+    boxes = tmp_path / "boxes"
+    common = ["--data", data, "--negatives", negatives, "--negatives-last", 2, "--resamples", 20]
+    common += ["--conf", 0.3, "--false-at", 0.2, 0.9, "--rate", 0.5, 1, "--json"]
+    call(*common, "--model", weights, "--framework", "onnx", "--save-results", boxes)
+    model = json.loads(capsys.readouterr().out)
+    found, on_negatives = sorted(boxes.glob("*.json"))[::-1]
+    if on_negatives.name.count(".") == 1:
+        found, on_negatives = on_negatives, found
+    files = ["--results", f"toy={found}", "--negative-results", f"toy={on_negatives}"]
+    call(*common, "--model", *files)
+    again = json.loads(capsys.readouterr().out)
+    assert model["negatives"]["pictures"] == 2
+    assert model["negatives"]["at"][0]["threshold"] == 0.3
+    assert model["negatives"]["at"][1]["boxes"] > 0
+    # At 0.2 more is reported than what average precision needs (.01); nothing may get lost.
+    assert again["negatives"] == model["negatives"]
+    assert again["figures"]["recall at 1"]["low"] is not None
+    for name, figure in model["figures"].items():
+        assert again["figures"][name] == pytest.approx(figure, abs=1e-6)
+    assert (again["framework"], again["nms"]) == ("", None)
+
+
+def test_faces_of_no_class_stand_in_the_same_table(tmp_path, weights, data, capsys):
+    entry = {
+        "image_id": "images/0<i>.png",
+        "category_id": 9,
+        "bbox": [10, 10, 30, 40],
+        "score": 0.9,
+    }
+    (tmp_path / "faces.json").write_text(json.dumps([entry]))
+    file = f"YuNet@0.6={tmp_path / 'faces.json'}"
+    words = ["--data", data, "--model", weights, "--framework", "onnx", "--resamples", 0]
+    call(*words, "--face-results", file, "--second-opinion", file, "--report", tmp_path / "out")
+    head, _, line = capsys.readouterr().out.splitlines()
+    row = dict(zip(re.split(r"\s{2,}", head), re.split(r"\s{2,}", line), strict=False))
+    assert (row["model"], row["conf"]) == ("YuNet", "0.6")
+    assert (row["AP50 mask"], row["AP50 no_mask"]) == ("-", "-")
+    assert row["AP50 any"] == f"{17 / 101:.3f}"  # one of six faces: levels 0 to .16
+    assert row["recall at 0.1"] == f"{1 / 6:.3f}"
+
+
+def test_an_annotation_file_without_its_pictures(data, weights):
+    for picture in (data / "images").iterdir():
+        picture.unlink()
+    with pytest.raises(DatasetError, match="4 x missing picture"):
+        call("--data", data, "--model", weights)
+
+
+def test_an_earlier_report_is_found_before_anything_runs(tmp_path, weights, data):
+    (tmp_path / "results.json").write_text("mine")
+    with pytest.raises(OutputError):
+        call("--data", data, "--model", weights, "--report", tmp_path)
+    assert (tmp_path / "results.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "text"),
+    [
+        (["--group", "clean"], InvalidArgumentError, "NAME=A,B"),
+        (["--group", "clean=nowhere"], DatasetError, "nowhere"),
+        (["--rate", "0"], InvalidArgumentError, "rate"),
+        (["--resamples", "-1"], InvalidArgumentError, "resamples"),
+        (["--negatives-last", "3"], InvalidArgumentError, "needs --negatives"),
+        (["--false-at", ".5"], InvalidArgumentError, "needs --negatives"),
+        (["--negatives", "/nowhere"], DatasetError, "nowhere"),
+        (["--results", "boxes.json"], InvalidArgumentError, "NAME"),
+        (["--results", "x@2=boxes.json"], InvalidArgumentError, "threshold"),
+        (["--results", "x@y=boxes.json"], InvalidArgumentError, "threshold"),
+        (["--results", "x=/nowhere.json"], DatasetError, "nowhere"),
+        (["--second-opinion", "x=/nowhere.json"], DatasetError, "nowhere"),
+        (["--model"], InvalidArgumentError, "--model"),
+        (["--model", "zoo-26"], UnknownNameError, "zoo-260"),
+    ],
+)
+def test_more_wrong_options_are_explained(weights, data, words, error, text):
+    with pytest.raises(error, match=text):
+        call("--data", data, "--model", weights, *words)
+
+
+def test_the_protocol_of_dataroots_needs_classes(tmp_path, data):
+    entry = {
+        "image_id": "images/0<i>.png",
+        "category_id": 9,
+        "bbox": [10, 10, 30, 40],
+        "score": 0.9,
+    }
+    (tmp_path / "faces.json").write_text(json.dumps([entry]))
+    with pytest.raises(InvalidArgumentError, match="needs classes"):
+        call(
+            "--data",
+            data,
+            "--model",
+            "--protocol",
+            "dataroots",
+            "--face-results",
+            f"x={tmp_path / 'faces.json'}",
+        )

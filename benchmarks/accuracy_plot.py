@@ -1,0 +1,205 @@
+"""Average precision against measured time, as one picture.
+
+Accuracy comes from the results of ``facemask-zoo eval``, time is measured here: the network alone,
+one picture at a time, all detectors in turns so that they see the same machine. With ``--times`` an
+earlier measurement is read instead.
+
+Usage: python -m facemask_zoo.benchmarks.accuracy_plot --results out/results.json
+           [--peer 'YuNet-n=yunet.onnx@448x352'] [--save-times times.json | --times times.json]
+           --output docs/pictures/accuracy-against-time.png [--overwrite]
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from facemask_zoo.benchmarks import environment
+from facemask_zoo.benchmarks.accuracy_tables import read_runs
+from facemask_zoo.benchmarks.face_peers import OnnxYuNet, Options
+from facemask_zoo.detector import Detector
+from facemask_zoo.errors import DatasetError, InvalidArgumentError
+from facemask_zoo.evaluation.average_precision import MEAN
+from facemask_zoo.evaluation.extras import require
+from facemask_zoo.evaluation.figures import average_name
+from facemask_zoo.evaluation.samples import ANY
+from facemask_zoo.files import atomic_path, check_target
+
+WARM_UP = 10
+ROUNDS, REPEATS = 5, 20
+THREADS = 2
+_MULTIPLE = 32
+_MILLISECONDS = "milliseconds"
+_CURVES = {average_name(MEAN): "mask and no_mask, mean", average_name(ANY): "faces of any class"}
+
+
+class Point(NamedTuple):
+    """One detector: milliseconds, and its AP50 by name of the figure."""
+
+    name: str
+    time: float
+    figures: Mapping[str, float]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure or read the times, and draw."""
+    args = _parser().parse_args(arguments)
+    runs = read_runs(*args.results)
+    for path in filter(None, (args.output, args.save_times)):
+        check_target(path, overwrite=args.overwrite)
+    times = read_times(args.times) if args.times else measure(runs, args.peer, args.threads)
+    if args.save_times:
+        _save_times(args.save_times, times, args)
+    with atomic_path(args.output, overwrite=args.overwrite) as path:
+        path.write_bytes(draw(points(runs, times)))
+    return 0
+
+
+def measure(
+    runs: Iterable[Mapping[str, Any]], peers: Iterable[str], threads: int
+) -> dict[str, float]:
+    """Median time of every detector, in milliseconds.
+
+    Args:
+        runs: Those with a framework are run on it.
+        peers: ``NAME=FILE@WxH`` of each network of the YuNet family.
+        threads: CPU threads.
+    """
+    calls = dict(_peer(text, threads) for text in peers)
+    for run in runs:
+        if run["framework"]:
+            loaded = Detector.load(run["model"], framework=run["framework"], threads=threads)
+            calls[run["model"]] = _call(
+                loaded.forward, (1, 3, loaded.input_size, loaded.input_size)
+            )
+    return median_times(calls)
+
+
+def median_times(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Median milliseconds of each call, all in turns."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(ROUNDS):
+        for name, call in calls.items():
+            for number in range(WARM_UP + REPEATS):
+                start = time.perf_counter()
+                call()
+                if number >= WARM_UP:
+                    found[name].append((time.perf_counter() - start) * 1000)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def read_times(path: Path) -> dict[str, float]:
+    """The times of an earlier measurement.
+
+    Raises:
+        DatasetError: The file is missing or holds no times.
+    """
+    try:
+        times = {str(k): float(v) for k, v in json.loads(path.read_bytes())[_MILLISECONDS].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} holds no times: {error!r}") from error
+    if not all(math.isfinite(value) and value > 0 for value in times.values()):
+        raise DatasetError(f"{path}: expected times above 0, but got {times}.")
+    return times
+
+
+def points(runs: Iterable[Mapping[str, Any]], times: Mapping[str, float]) -> list[Point]:
+    """Every detector that has figures and a time.
+
+    Raises:
+        DatasetError: None has both.
+    """
+    found = [
+        Point(run["model"], times[run["model"]], _known(run.get("figures", {})))
+        for run in runs
+        if run["model"] in times
+    ]
+    if not any(point.figures for point in found):
+        raise DatasetError(f"No detector has figures and a time; times: {', '.join(times)}.")
+    return found
+
+
+def draw(found: Sequence[Point]) -> bytes:
+    """One diagram per figure as a PNG file.
+
+    Raises:
+        FrameworkNotInstalledError: matplotlib is not installed.
+    """
+    figure = require("matplotlib.figure").Figure(figsize=(8.4, 3.8), dpi=90, layout="constrained")
+    for axes, (name, title) in zip(
+        figure.subplots(1, 2, sharex=True), _CURVES.items(), strict=True
+    ):
+        for point in found:
+            if name in point.figures:
+                axes.plot(point.time, point.figures[name], "o", markersize=5)
+                axes.annotate(
+                    point.name,
+                    (point.time, point.figures[name]),
+                    xytext=(4, 4),
+                    textcoords="offset points",
+                    fontsize="small",
+                )
+        axes.set(title=title, xlabel="milliseconds a picture, network alone", ylabel="AP50")
+        axes.set_xlim(left=0)
+        axes.margins(x=0.25, y=0.15)
+        axes.grid(visible=True, linewidth=0.4)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _known(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    values = {name: figures[name]["value"] for name in _CURVES if name in figures}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _peer(text: str, threads: int) -> tuple[str, Callable[[], object]]:
+    name, _, rest = text.partition("=")
+    file, _, size = rest.rpartition("@")
+    sides = [int(side) if side.isdecimal() else 0 for side in size.split("x")]
+    if not (name and file) or len(sides) != 2 or any(s < 1 or s % _MULTIPLE for s in sides):
+        raise InvalidArgumentError(
+            f"--peer: expected NAME=FILE@WxH with multiples of {_MULTIPLE}, but got {text!r}."
+        )
+    network = OnnxYuNet(Path(file), Options(threads=threads))
+    return name, _call(network.forward, (1, 3, sides[1], sides[0]))
+
+
+def _call(forward: Callable[[Any], object], shape: tuple[int, ...]) -> Callable[[], object]:
+    batch = np.random.default_rng(1).random(shape, dtype=np.float32)
+    return lambda: forward(batch)
+
+
+def _save_times(path: Path, times: Mapping[str, float], args: argparse.Namespace) -> None:
+    content = {_MILLISECONDS: times, "threads": args.threads, "machine": environment.describe()}
+    with atomic_path(path, overwrite=args.overwrite) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Draw accuracy against time.")
+    parser.add_argument(
+        "--results", type=Path, nargs="+", required=True, help="results.json of eval"
+    )
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=FILE@WxH")
+    parser.add_argument("--threads", type=int, default=THREADS)
+    times = parser.add_mutually_exclusive_group()
+    times.add_argument("--times", type=Path, help="use these instead of measuring")
+    times.add_argument("--save-times", type=Path, help="write what was measured")
+    parser.add_argument("--output", type=Path, required=True, help="the PNG file")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier files")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
