@@ -34,6 +34,9 @@ class Architecture(Protocol):
         """The configuration as JSON values."""
 
 
+DetectorNetwork = Network | Pyramid
+"""Architectures of detectors."""
+
 ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet, "pyramid": Pyramid}
 """Classes of configurations by name; each has ``from_dict``."""
 

@@ -111,13 +111,14 @@ class Pyramid:
     variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
 
     def __post_init__(self) -> None:
-        if isinstance(self.input_size, tuple) and len(set(self.input_size)) == 1:
-            object.__setattr__(self, "input_size", self.input_size[0])
+        size = self.input_size
+        if isinstance(size, tuple) and len(size) == 2 and size[0] == size[1]:
+            object.__setattr__(self, "input_size", size[0])
         _check(self)
 
     @property
     def stride(self) -> int:
-        """Pixels between two cells of the coarsest level: what height and width are multiples of."""
+        """Pixels between two cells of the coarsest level; height and width are multiples of it."""
         return self.stem.stride << len(self.stages)
 
     @property
@@ -149,6 +150,11 @@ class Pyramid:
     def anchor_count(self) -> int:
         """Number of anchors A, the rows of both outputs."""
         return sum(grid.anchor_count for grid in self.grids)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-accumulate operations of all convolutions for one picture."""
+        return self.graph.multiply_adds
 
     @functools.cached_property
     def graph(self) -> Graph:

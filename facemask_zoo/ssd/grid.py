@@ -43,6 +43,8 @@ class Grid:
 class AnchoredDetector(Protocol):
     """What decoding needs to know about a detector; frozen, so that it can be a key."""
 
+    def __hash__(self) -> int: ...
+
     @property
     def grids(self) -> tuple[Grid, ...]:
         """The detection levels, in the order of the outputs' rows."""
@@ -52,7 +54,9 @@ class AnchoredDetector(Protocol):
         """Scales of the four box offsets (x, y, w, h)."""
 
 
-def anchor_sizes(sizes: Sequence[float], ratios: Sequence[float]) -> tuple[tuple[float, float], ...]:
+def anchor_sizes(
+    sizes: Sequence[float], ratios: Sequence[float]
+) -> tuple[tuple[float, float], ...]:
     """Width and height of a cell's anchors: each size at the first ratio, the first at the others.
 
     Args:

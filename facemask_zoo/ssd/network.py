@@ -16,7 +16,8 @@ from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
-from facemask_zoo.ssd.grid import BOX_COORDINATES, Grid, anchor_sizes
+from facemask_zoo.ssd.grid import BOX_COORDINATES as BOX_COORDINATES
+from facemask_zoo.ssd.grid import Grid, anchor_sizes
 
 INPUT_NAME = "data"
 LOC_NAME = "loc_branch_concat"
