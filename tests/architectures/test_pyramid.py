@@ -165,3 +165,14 @@ def test_openvino_computes_the_reference(need, tmp_path):
     expected = reference.forward(model.program, batch)
     for answer, wanted in zip(detector.forward(batch), expected.values(), strict=True):
         np.testing.assert_allclose(answer, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["file.onnx", "file.xml"])
+def test_conversion_is_proven(name, need, tmp_path):
+    need("openvino")
+    from facemask_zoo.converters import conversion
+
+    source = tmp_path / "source.safetensors"
+    model_files.write(seeded_pyramid(SMALL.with_input_size((64, 96))), source, "safetensors")
+    conversion.convert(source, tmp_path / name)
+    assert (tmp_path / name).is_file()
