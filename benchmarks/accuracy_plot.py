@@ -79,9 +79,8 @@ def measure(
     for run in runs:
         if run["framework"]:
             loaded = Detector.load(run["model"], framework=run["framework"], threads=threads)
-            calls[run["model"]] = _call(
-                loaded.forward, (1, 3, loaded.input_size, loaded.input_size)
-            )
+            shape = loaded.card.detector.graph.input_shape
+            calls[run["model"]] = _call(loaded.forward, (1, *shape))
     return median_times(calls)
 
 

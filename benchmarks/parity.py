@@ -86,7 +86,7 @@ def report(model: str, picture: Path | None, threads: int) -> str:
 def measure(model: str, framework: str, picture: Path | None, threads: int) -> dict[str, Any]:
     """Differences from the reference and times of one framework, in this process."""
     detector = Detector.load(model, framework=framework, threads=threads)
-    batch = _inputs(detector.input_size, picture)
+    batch = _inputs(detector.card.network.input_size, picture)
     loc, scores = detector.forward(batch)
     source = open_weights(model).model()
     expected = reference.forward(source.card.network, source.tensors, batch)

@@ -128,8 +128,8 @@ def report(measured: Sequence[Measured], model: str, pictures: int, threads: int
 
 
 def _times(detectors: Sequence[Detector]) -> list[list[float]]:
-    size = detectors[0].input_size
-    batch = np.random.default_rng(1).random((1, 3, size, size), dtype=np.float32)
+    shape = detectors[0].backend.signature.input.shape
+    batch = np.random.default_rng(1).random((1, *shape), dtype=np.float32)
     times: list[list[float]] = [[] for _ in detectors]
     # In stretches: threads of a framework that ran just before go on waiting for work.
     for _ in range(ROUNDS):

@@ -134,5 +134,5 @@ def _average_precisions(
     return {
         label: ap50
         for label, ap50 in found.items()
-        if ap50 is not None and label in model.card.network.classes
+        if ap50 is not None and label in model.card.classes
     }

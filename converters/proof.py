@@ -298,7 +298,7 @@ def _faces(sample: Sample, model: Model, outputs: Outputs) -> Found:
         return postprocess(
             loc,
             scores,
-            model.card.network,
+            model.card.detector,
             sample.image_size,
             conf=model.card.conf,
             iou=IOU,

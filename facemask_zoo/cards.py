@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from facemask_zoo import architectures
-from facemask_zoo.architectures import Architecture
+from facemask_zoo.architectures import Architecture, DetectorNetwork
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.boxes import NMS_KINDS
@@ -59,7 +59,7 @@ class ModelCard:
         architecture: The computation; None for a network whose graph is in its file alone.
         task: What it is for, one of ``TASKS``.
         labels: What it tells apart, where no architecture says it.
-        preprocessing: What a classifier does to a picture first.
+        preprocessing: What is done to a picture first.
         license: SPDX name of the licence of the weights.
         tensors_sha256: Digest of the canonical tensors (see ``Model.digest``); empty if unknown.
         source: Published file from which the canonical tensors are made, if they do not ship.
@@ -92,6 +92,17 @@ class ModelCard:
         """
         if not isinstance(self.architecture, Network):
             raise WeightsError(f"{self.name!r} is no single-shot detector.")
+        return self.architecture
+
+    @property
+    def detector(self) -> DetectorNetwork:
+        """The detector, of whatever architecture.
+
+        Raises:
+            WeightsError: It is something else.
+        """
+        if not isinstance(self.architecture, DetectorNetwork):
+            raise WeightsError(f"{self.name!r} is no detector that the zoo can decode.")
         return self.architecture
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.architectures.pyramid import InputSize
 from facemask_zoo.backends import Backend, Options
 from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard, list_models
 from facemask_zoo.detections import Detections
@@ -19,10 +20,11 @@ from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsE
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
 from facemask_zoo.session import AUTO, open_session
-from facemask_zoo.ssd import postprocess, preprocess
+from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.tasks.letterbox import Region
 from facemask_zoo.video import Frame, StreamSource, frames
 
 RawOutputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -82,6 +84,7 @@ class Detector:
         iou: float = IOU,
         nms: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        input_size: InputSize | None = None,
     ) -> Detector:
         """Load a model on a framework.
 
@@ -102,6 +105,8 @@ class Detector:
                 those that agree with it; ``"aizoo"`` for AIZOO's own arithmetic (1e-3 in the areas,
                 truncated pixels). None takes what the model's card recommends.
             max_pixels: Largest width x height of a picture.
+            input_size: Side of the network's input in pixels, or (height, width), for models whose
+                weights serve any size. None takes what the model's card recommends.
 
         Returns:
             A detector that is ready to run.
@@ -113,11 +118,14 @@ class Detector:
                 of those installed has them.
             WeightsError: The weights are damaged or altered.
             DownloadError: The weights are not at hand and cannot be fetched.
-            InvalidArgumentError: A threshold is outside 0..1.
+            InvalidArgumentError: A threshold is outside 0..1; or the model has one input size
+                alone, or none in multiples of what is asked for.
         """
         _check_settings(CONF if conf is None else conf, iou, nms)  # before anything is fetched
         options = Options(device=device, precision=precision, threads=threads)
-        session = open_session(model, framework=framework, options=options, trust=trust)
+        session = open_session(
+            model, framework=framework, options=options, trust=trust, input_size=input_size
+        )
         card = session.card
         if card.task != DETECTION:
             raise WeightsError(f"{card.name!r} is no detector.")
@@ -126,17 +134,18 @@ class Detector:
         backend = session.backend
         name = session.framework
         loading = {"model": _place(model), "framework": name, "trust": trust, **vars(options)}
+        loading["input_size"] = input_size
         return cls(card, name, backend, threshold, iou, suppression, max_pixels, loading)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Labels that the model knows."""
-        return self.card.network.classes
+        return self.card.detector.classes
 
     @property
-    def input_size(self) -> int:
-        """Height and width of the network's input, in pixels."""
-        return self.card.network.input_size
+    def input_size(self) -> InputSize:
+        """Side of the network's square input, or its height and width, in pixels."""
+        return self.card.detector.input_size
 
     def detect(self, image: ImageSource) -> Detections:
         """Find the faces in one picture.
@@ -217,7 +226,7 @@ class Detector:
         """Run the network alone.
 
         Args:
-            batch: (N, 3, S, S) float32, RGB, 0..1.
+            batch: (N, 3, H, W) float32, RGB, 0..1.
 
         Returns:
             Raw box offsets (N, A, 4) and scores (N, A, C), float32.
@@ -225,7 +234,7 @@ class Detector:
         Raises:
             InvalidArgumentError: The batch has another shape or type.
         """
-        expected = (3, self.input_size, self.input_size)
+        expected = self.card.detector.graph.input_shape
         if not isinstance(batch, np.ndarray) or batch.shape[1:] != expected:
             raise InvalidArgumentError(
                 f"batch: expected shape (N, {', '.join(map(str, expected))}), "
@@ -242,12 +251,17 @@ class Detector:
     def _detect_arrays(
         self, pictures: list[NDArray[np.uint8]], names: list[str | None], watch: _Stopwatch
     ) -> list[Detections]:
-        batch = np.stack([preprocess(picture, self.input_size) for picture in pictures])
+        _, height, width = self.card.detector.graph.input_shape
+        prepare = self.card.preprocessing.placed
+        placed = [prepare(picture, height, width) for picture in pictures]
+        batch = np.stack([values for values, _ in placed])
         watch.lap("preprocess")
         loc, scores = self._outputs(batch)
         watch.lap("inference")
         results = [
-            self._postprocess(loc[i], scores[i], (picture.shape[1], picture.shape[0]), names[i])
+            self._postprocess(
+                loc[i], scores[i], (picture.shape[1], picture.shape[0]), placed[i][1], names[i]
+            )
             for i, picture in enumerate(pictures)
         ]
         watch.lap("postprocess")
@@ -259,16 +273,18 @@ class Detector:
         loc: NDArray[np.float32],
         scores: NDArray[np.float32],
         image_size: tuple[int, int],
+        region: Region,
         source: str | None,
     ) -> Detections:
         boxes, best, class_ids = postprocess(
             loc,
             scores,
-            self.card.network,
+            self.card.detector,
             image_size,
             conf=self.conf,
             iou=self.iou,
             kind=self.nms,
+            region=region,
         )
         return Detections(boxes, best, class_ids, self.classes, image_size, source)
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
+from facemask_zoo.architectures.pyramid import InputSize
 from facemask_zoo.backends import Backend, Options, find_framework, list_frameworks
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, FrameworkNotInstalledError
@@ -40,6 +41,7 @@ def open_session(
     framework: str = AUTO,
     options: Options | None = None,
     trust: bool = False,
+    input_size: InputSize | None = None,
 ) -> Session:
     """Load a model on a framework.
 
@@ -48,8 +50,10 @@ def open_session(
         framework: A name of :func:`list_frameworks`, or ``AUTO``.
         options: Device, precision and threads.
         trust: Run a file as it is; the framework's own parser sees it unchecked.
+        input_size: Side of the input in pixels, or (height, width); None for the card's.
 
     Raises:
+        InvalidArgumentError: The model has no such input size.
         UnknownNameError: No such model or framework.
         FrameworkNotInstalledError: The framework is not installed or does not import.
         DeviceError: The framework lacks the device, precision or thread count here; or none of
@@ -59,7 +63,10 @@ def open_session(
     """
     if framework != AUTO:
         find_framework(framework)  # before anything is fetched
-    return start(open_weights(model, trust=trust), framework, options or Options())
+    weights = open_weights(model, trust=trust)
+    if input_size is not None:
+        weights = weights.with_input_size(input_size)
+    return start(weights, framework, options or Options())
 
 
 def start(weights: Weights, framework: str, options: Options) -> Session:

@@ -25,11 +25,13 @@ import filelock
 import pooch
 
 from facemask_zoo import model_files
+from facemask_zoo.architectures.pyramid import InputSize, Pyramid
 from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
 from facemask_zoo.converters.formats.registry import find_format, format_for
 from facemask_zoo.errors import (
     DownloadError,
     FaceMaskZooError,
+    InvalidArgumentError,
     UnknownNameError,
     UnreadableFileError,
     WeightsError,
@@ -60,12 +62,14 @@ class Weights:
         trusted: Format of the user's own file if it shall run as it is; empty otherwise.
         content: The user's own file as it was read, so that it is parsed but once; None for a model
             of the zoo, and for a file that runs as it is.
+        resized: Whether the card is for another input size than that of the files.
     """
 
     card: ModelCard
     path: Path | None = None
     trusted: str = ""
     content: Model | None = dataclasses.field(default=None, repr=False, compare=False)
+    resized: bool = False
 
     def native(self, formats: Iterable[str], precision: str = "fp32") -> Path:
         """A verified file in one of `formats`.
@@ -88,9 +92,36 @@ class Weights:
         if self.trusted:
             return self._as_it_is(formats)
         for name in formats:
-            if self.path is None and name in self.card.files and precision == "fp32":
+            if self._ships and name in self.card.files and precision == "fp32":
                 return _shipped(self.card.files[name])
         return _converted(self.model(), formats[0], precision)
+
+    @property
+    def _ships(self) -> bool:
+        """Whether this is a model of the zoo, at the input size of the files that ship."""
+        return self.path is None and not self.resized
+
+    def with_input_size(self, input_size: InputSize) -> Weights:
+        """The same weights for another input size.
+
+        Args:
+            input_size: Side in pixels, or (height, width).
+
+        Raises:
+            InvalidArgumentError: Only one size fits the weights or the file, or it is no multiple
+                of what the network needs.
+        """
+        old = self.card.architecture
+        if not isinstance(old, Pyramid):
+            raise InvalidArgumentError(f"{self.card.name!r} has one input size alone.")
+        architecture = old.with_input_size(input_size)
+        if architecture == old:
+            return self
+        if self.trusted:
+            raise InvalidArgumentError(f"{self.path} runs as it is, and for one input size alone.")
+        card = dataclasses.replace(self.card, architecture=architecture)
+        content = self.content and Model(card, self.content.tensors)
+        return dataclasses.replace(self, card=card, content=content, resized=True)
 
     def _as_it_is(self, formats: tuple[str, ...]) -> Path:
         assert self.path is not None
@@ -123,7 +154,8 @@ class Weights:
         """
         if self.path is not None:
             return (self.content or model_files.read(self.path)).without_subnormals()
-        return _canonical_of(self.card.name)
+        shipped = _canonical_of(self.card.name)
+        return shipped if self._ships else Model(self.card, shipped.tensors)
 
     def fetch(self) -> Path:
         """The verified file that the canonical tensors are made from, downloaded if need be.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from facemask_zoo.architectures.mobilenet import MobileNet
+from facemask_zoo.architectures.pyramid import InputSize, Pyramid
 from facemask_zoo.errors import UnknownNameError
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.ssd.network import Network
@@ -19,8 +20,8 @@ class Architecture(Protocol):
         """What it computes."""
 
     @property
-    def input_size(self) -> int:
-        """Height and width of the input, in pixels."""
+    def input_size(self) -> InputSize:
+        """Side of a square input, or its height and width, in pixels."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -33,7 +34,10 @@ class Architecture(Protocol):
         """The configuration as JSON values."""
 
 
-ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet}
+DetectorNetwork = Network | Pyramid
+"""Architectures of detectors."""
+
+ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet, "pyramid": Pyramid}
 """Classes of configurations by name; each has ``from_dict``."""
 
 

@@ -54,8 +54,19 @@ class GraphModule(nn.Module):
         for operation in self.graph.operations:
             inputs = [values[name] for name in operation.inputs]
             own = self._modules.get(operation.name)
-            values[operation.name] = _RULES[type(operation)](operation, inputs, own)
+            values[operation.name] = compute(operation, inputs, own)
         return tuple(values[name] for name in self.graph.outputs)
+
+
+def compute(operation: Operation, inputs: Sequence[Tensor], own: Any = None) -> Tensor:
+    """The value of one operation.
+
+    Args:
+        operation: What to compute.
+        inputs: What it sees, in order.
+        own: Has its tensors as attributes, if there are any.
+    """
+    return _RULES[type(operation)](operation, inputs, own)
 
 
 _Rule = Callable[[Any, Sequence[Tensor], Any], Tensor]

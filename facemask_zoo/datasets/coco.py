@@ -98,7 +98,9 @@ def _faces(
         box = collector.box(values if isinstance(values, list) else (), place)
         name = categories.get(str(annotation.get("category_id")))
         ignore = bool(annotation.get("iscrowd") or annotation.get("ignore"))
-        faces += collector.face(name, from_width_and_height(box), place, ignore)
+        found = collector.face(name, from_width_and_height(box), place, ignore)
+        identity = str(annotation.get("id", ""))
+        faces += [dataclasses.replace(face, identity=identity) for face in found]
     return tuple(faces)
 
 

@@ -24,11 +24,13 @@ class Face:
         label: One of ``LABELS``.
         ignore: Whether it counts neither for nor against a detector (VOC ``difficult``, COCO
             ``iscrowd`` or ``ignore``).
+        identity: What the annotation calls itself; empty where a format does not number faces.
     """
 
     box: Box
     label: str
     ignore: bool = False
+    identity: str = ""
 
     @property
     def side(self) -> float:

@@ -54,6 +54,10 @@ class Graph:
         if missing:
             raise WeightsError(f"No operation gives the outputs {missing}.")
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Graph:
+        """Itself: nothing in it changes, and its tables cannot be copied."""
+        return self
+
     @functools.cached_property
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every value by name, without the batch."""

@@ -16,11 +16,12 @@ from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
+from facemask_zoo.ssd.grid import BOX_COORDINATES as BOX_COORDINATES
+from facemask_zoo.ssd.grid import Grid, anchor_sizes
 
 INPUT_NAME = "data"
 LOC_NAME = "loc_branch_concat"
 SCORES_NAME = "cls_branch_concat"
-BOX_COORDINATES = 4
 
 _MAX_CHANNELS = 4096
 _MAX_INPUT_SIZE = 4096
@@ -178,6 +179,14 @@ class Network:
         """Height (= width) of every detection level, in cells."""
         sizes = self.stage_sizes
         return tuple(sizes[level.stage] for level in self.levels)
+
+    @property
+    def grids(self) -> tuple[Grid, ...]:
+        """Cells and anchors of every detection level."""
+        return tuple(
+            Grid(size, size, anchor_sizes(level.sizes, level.ratios))
+            for size, level in zip(self.level_sizes, self.levels, strict=True)
+        )
 
     @property
     def anchor_count(self) -> int:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.ssd.anchors import anchors
 from facemask_zoo.ssd.boxes import BLEND_FLOOR, blend, decode, nms
-from facemask_zoo.ssd.network import Network
+from facemask_zoo.ssd.grid import AnchoredDetector
 
 CONF = 0.5
 """Score above which a face counts, unless the caller says otherwise."""
@@ -15,18 +15,22 @@ CONF = 0.5
 IOU = 0.4
 """Overlap above which a box is a duplicate, unless the caller says otherwise."""
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""Where a picture lies that fills the input."""
+
 Found = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
 def postprocess(
     loc: NDArray[np.float32],
     scores: NDArray[np.float32],
-    network: Network,
+    network: AnchoredDetector,
     image_size: tuple[int, int],
     *,
     conf: float,
     iou: float,
     kind: str = "standard",
+    region: tuple[float, float, float, float] = WHOLE,
 ) -> Found:
     """Decode the outputs for one picture and suppress duplicates.
 
@@ -39,6 +43,7 @@ def postprocess(
         iou: A box that overlaps a better one by more than this is dropped.
         kind: ``"standard"``; ``"blended"`` to average every box with those that agree with it; or
             ``"aizoo"`` for AIZOO's overlaps and truncated pixels.
+        region: Part of the input that the picture fills: left, top, right, bottom, 0..1.
 
     Returns:
         Boxes (N, 4) as xyxy pixels inside the picture, scores (N,) and class ids (N,), best first.
@@ -55,10 +60,24 @@ def postprocess(
     kept = nms(boxes, best[candidates], iou, kind)
     kept = kept[best[candidates][kept] > conf]
     chosen = blend(boxes, best[candidates], kept) if kind == "blended" else boxes[kept]
-    pixels = to_pixels(chosen, image_size, truncate=kind == "aizoo")
+    pixels = to_pixels(within(chosen, region), image_size, truncate=kind == "aizoo")
     visible = (pixels[:, 2:] > pixels[:, :2]).all(axis=1)
     faces = candidates[kept][visible]
     return pixels[visible], best[faces].astype(np.float32), class_ids[faces].astype(np.int64)
+
+
+def within(
+    boxes: NDArray[np.float64], region: tuple[float, float, float, float]
+) -> NDArray[np.float64]:
+    """Corners relative to the input as corners relative to a part of it.
+
+    Args:
+        boxes: (N, 4) normalised corners.
+        region: The part: left, top, right, bottom, 0..1.
+    """
+    left, top, right, bottom = region
+    offset = np.array([left, top, left, top])
+    return np.asarray((boxes - offset) / np.array([right - left, bottom - top] * 2))
 
 
 def to_pixels(

@@ -1,4 +1,4 @@
-"""From a picture to the input of a network that takes crops."""
+"""From a picture to a network's input."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.ssd.postprocess import WHOLE
 from facemask_zoo.ssd.preprocess import resize
+from facemask_zoo.tasks.letterbox import Region, letterbox
+
+SQUEEZE, LETTERBOX = "squeeze", "letterbox"
+FITS = (SQUEEZE, LETTERBOX)
 
 _MAX_NUMBER = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB crop of bytes to a network's input: resized, then ``(x - mean) / std``.
+    """From an RGB picture of bytes to a network's input: resized, then ``(x - mean) / std``.
 
     Attributes:
         mean: Of each channel, 0..255, in the order of `channels`.
         std: What each channel is divided by, likewise.
         channels: ``"RGB"`` or ``"BGR"``, the order that the network expects.
+        fit: ``"squeeze"`` to fill the input, whatever the aspect ratio, as AIZOO does;
+            ``"letterbox"`` to keep it, see :func:`facemask_zoo.tasks.letterbox.letterbox`.
     """
 
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     channels: str = "RGB"
+    fit: str = SQUEEZE
 
     def __post_init__(self) -> None:
         for what, values, least in (("mean", self.mean, -_MAX_NUMBER), ("std", self.std, 1e-6)):
@@ -38,9 +46,11 @@ class Preprocessing:
                 raise InvalidArgumentError(f"{what}: expected three numbers, but got {values!r}.")
         if self.channels not in ("RGB", "BGR"):
             raise UnknownNameError.among("channels", self.channels, ("RGB", "BGR"))
+        if self.fit not in FITS:
+            raise UnknownNameError.among("fit", self.fit, FITS)
 
     def __call__(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
-        """Prepare one crop.
+        """Prepare one picture.
 
         Args:
             image: (H, W, 3) RGB.
@@ -50,10 +60,29 @@ class Preprocessing:
         Returns:
             (3, height, width) contiguous array.
         """
-        resized = resize(image, width, height).transpose(2, 0, 1)
-        ordered = resized[::-1] if self.channels == "BGR" else resized
+        return self.placed(image, height, width)[0]
+
+    def placed(
+        self, image: NDArray[np.uint8], height: int, width: int
+    ) -> tuple[NDArray[np.float32], Region]:
+        """Prepare one picture, and say where in the input it lies.
+
+        Args:
+            image: (H, W, 3) RGB.
+            height: Height of the network's input, in pixels.
+            width: Its width.
+
+        Returns:
+            (3, height, width) contiguous array, and the part of it that the picture fills.
+        """
+        if self.fit == LETTERBOX:
+            resized, region = letterbox(image, height, width)
+        else:
+            resized, region = resize(image, width, height), WHOLE
+        channels_first = resized.transpose(2, 0, 1)
+        ordered = channels_first[::-1] if self.channels == "BGR" else channels_first
         mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
-        return np.ascontiguousarray((ordered.astype(np.float32) - mean) / std)
+        return np.ascontiguousarray((ordered.astype(np.float32) - mean) / std), region
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -64,7 +93,7 @@ class Preprocessing:
         """
         try:
             fields: dict[str, Any] = {
-                key: v if key == "channels" else tuple(v) for key, v in values.items()
+                key: v if key in ("channels", "fit") else tuple(v) for key, v in values.items()
             }
             return cls(**fields)
         except TypeError as error:

@@ -41,6 +41,8 @@ class AugmentConfig:
         jpeg: Probability of JPEG artefacts.
         min_face: Faces smaller than this are ignored: neither to be found nor background.
         min_visible: Faces of which less than this part is in view are ignored.
+        keep_aspect: Whether views keep the photograph's aspect ratio, but for `stretch`, as a
+            letterbox does; otherwise they are squeezed.
     """
 
     whole: float = 0.4
@@ -60,6 +62,7 @@ class AugmentConfig:
     jpeg: float = 0.12
     min_face: float = 4.5
     min_visible: float = 0.5
+    keep_aspect: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +103,12 @@ class Labelled:
 
 
 def draw_view(
-    image: Image, faces: Labelled, size: tuple[int, int], config: AugmentConfig, random: Random
+    image: Image,
+    faces: Labelled,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    random: Random,
+    focus: Boxes | None = None,
 ) -> tuple[Image, Labelled]:
     """Draw one random view of a photograph.
 
@@ -110,11 +118,13 @@ def draw_view(
         size: Width and height of the view, in pixels.
         config: How to vary it.
         random: Source of randomness.
+        focus: (K, 4) corners; if there are any, the view is scaled to give one of them a random
+            size.
 
     Returns:
         The view and its faces in pixels of the view.
     """
-    matrix = _random_matrix(image, faces, size, config, random)
+    matrix = _random_matrix(image, faces, size, config, random, focus)
     moved = move_faces(faces, matrix, size, config)
     image, matrix = _halved_if_much_larger(image, matrix)
     fill = random.integers(0, 256, 3).tolist() if random.random() < 0.5 else [_GREY] * 3
@@ -181,12 +191,20 @@ def vary_colours(image: Image, config: AugmentConfig, random: Random) -> Image:
 
 
 def _random_matrix(
-    image: Image, faces: Labelled, size: tuple[int, int], config: AugmentConfig, random: Random
+    image: Image,
+    faces: Labelled,
+    size: tuple[int, int],
+    config: AugmentConfig,
+    random: Random,
+    focus: Boxes | None,
 ) -> NDArray[np.float64]:
     """The (2, 3) affine map of a random view."""
     height, width = image.shape[:2]
-    fit = np.array([size[0] / width, size[1] / height])
-    scale, centre = _random_scale(faces, (width, height), fit, config, random)
+    frame = np.array([size[0] / width, size[1] / height])
+    if focus is None or not len(focus):
+        scale, centre = _random_scale(faces.boxes, (width, height), frame, config, random)
+    else:
+        scale, centre = _zoomed(focus, (width, height), frame, config, random)
     stretch = config.stretch ** random.uniform(-0.5, 0.5)
     scale = scale * np.array([stretch, 1 / stretch])
     turn = np.deg2rad(random.uniform(-1, 1) * config.rotation) if random.random() < 0.3 else 0.0
@@ -215,44 +233,61 @@ def _between_centres(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _random_scale(
-    faces: Labelled,
+    boxes: Boxes,
     photo: tuple[int, int],
-    fit: NDArray[np.float64],
+    frame: NDArray[np.float64],
     config: AugmentConfig,
     random: Random,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scale in x and y, and the point of the photograph at the view's centre."""
-    middle = np.array(photo) / 2
+    middle, fit = np.array(photo) / 2, _fit(frame, config)
     kind = random.random()
     if kind < config.whole:
         return fit * 2 ** random.uniform(-0.15, 0.3), middle + photo * random.uniform(
             -0.08, 0.08, 2
         )
-    if kind < config.whole + config.zoom_face and len(faces):
-        box = faces.boxes[random.integers(len(faces))]
-        sides = np.maximum(box[2:] - box[:2], 1) * fit
-        low, high = config.face_sizes
-        zoom = np.exp(random.uniform(np.log(low), np.log(high))) / np.sqrt(sides.prod())
-        zoom = np.clip(zoom, 1 / config.max_zoom_out, config.max_zoom / fit.max())
-        # Between the common aspect ratio of photographs and an undistorted picture.
-        blend = random.uniform(0, 1)
-        scale = zoom * fit ** (1 - blend) * np.sqrt(fit.prod()) ** blend
-        around = (box[:2] + box[2:]) / 2
-        return scale, _keep_inside(around, scale, photo, fit, random)
+    if kind < config.whole + config.zoom_face and len(boxes):
+        return _zoomed(boxes, photo, frame, config, random)
     return fit / random.uniform(1, config.max_zoom_out), middle + photo * random.uniform(
         -0.3, 0.3, 2
     )
+
+
+def _zoomed(
+    boxes: Boxes,
+    photo: tuple[int, int],
+    frame: NDArray[np.float64],
+    config: AugmentConfig,
+    random: Random,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same for a view that gives one of the boxes a random size."""
+    fit = _fit(frame, config)
+    box = boxes[random.integers(len(boxes))]
+    sides = np.maximum(box[2:] - box[:2], 1) * fit
+    low, high = config.face_sizes
+    zoom = np.exp(random.uniform(np.log(low), np.log(high))) / np.sqrt(sides.prod())
+    zoom = np.clip(zoom, 1 / config.max_zoom_out, config.max_zoom / fit.max())
+    # Between the common aspect ratio of photographs and an undistorted picture.
+    blend = random.uniform(0, 1)
+    scale = zoom * fit ** (1 - blend) * np.sqrt(fit.prod()) ** blend
+    around = (box[:2] + box[2:]) / 2
+    return scale, _keep_inside(around, scale, photo, frame, random)
+
+
+def _fit(frame: NDArray[np.float64], config: AugmentConfig) -> NDArray[np.float64]:
+    """Scale in x and y at which the whole photograph is seen, as in use."""
+    return np.full(2, frame.min()) if config.keep_aspect else frame
 
 
 def _keep_inside(
     around: NDArray[np.float64],
     scale: NDArray[np.float64],
     photo: tuple[int, int],
-    fit: NDArray[np.float64],
+    frame: NDArray[np.float64],
     random: Random,
 ) -> NDArray[np.float64]:
     """A view's centre near a point such that the view shows little beyond the photograph."""
-    half = np.array(photo) * fit / scale / 2
+    half = np.array(photo) * frame / scale / 2
     centre = around + random.uniform(-0.8, 0.8, 2) * half
     low, high = np.minimum(half, np.array(photo) / 2), np.maximum(photo - half, np.array(photo) / 2)
     return np.clip(centre, low, high)

@@ -13,6 +13,8 @@ from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets import FORMATS
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.store import open_weights
+from facemask_zoo.tasks.preprocessing import LETTERBOX
+from facemask_zoo.training.augment import AugmentConfig
 from facemask_zoo.training.config import (
     CONFIGS_FOLDER,
     ScheduleConfig,
@@ -120,7 +122,8 @@ def _fine_tuning(args: argparse.Namespace) -> TrainingConfig:
     if not args.data:
         raise InvalidArgumentError("Expected --config, or --data to fine-tune on.")
     start = args.start or DEFAULT_MODEL
-    network = open_weights(start).card.network
+    card = open_weights(start).card
+    network = card.detector
     network = dataclasses.replace(network, classes=tuple(args.classes or network.classes))
     return TrainingConfig(
         name=args.output.name,
@@ -128,6 +131,7 @@ def _fine_tuning(args: argparse.Namespace) -> TrainingConfig:
         network=network,
         data=_data(args),
         schedule=ScheduleConfig(steps=_FINE_TUNING_STEPS, learning_rate=_FINE_TUNING_RATE),
+        augment=AugmentConfig(keep_aspect=card.preprocessing.fit == LETTERBOX),
         partial_class="incorrect" if "incorrect" in network.classes else "",
         start=start,
     )
@@ -146,14 +150,16 @@ def _data(args: argparse.Namespace) -> DataConfig:
 
 def _schedule(args: argparse.Namespace, schedule: ScheduleConfig) -> ScheduleConfig:
     """The schedule with what the options change; the decay keeps its share of the steps."""
-    steps = args.steps or schedule.steps
+    steps = schedule.steps if args.steps is None else args.steps
+    batch_size = schedule.batch_size if args.batch_size is None else args.batch_size
+    rate = schedule.learning_rate if args.learning_rate is None else args.learning_rate
     share = schedule.decay / schedule.steps if args.config else 0.5
     return dataclasses.replace(
         schedule,
         steps=steps,
-        stop=0 if args.steps else schedule.stop,
+        stop=schedule.stop if args.steps is None else 0,
         warmup=min(schedule.warmup, steps // 10),
         decay=round(steps * share),
-        batch_size=args.batch_size or schedule.batch_size,
-        learning_rate=args.learning_rate or schedule.learning_rate,
+        batch_size=batch_size,
+        learning_rate=rate,
     )

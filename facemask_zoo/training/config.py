@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from facemask_zoo import architectures
+from facemask_zoo.architectures import DetectorNetwork
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
-from facemask_zoo.ssd import Network
 from facemask_zoo.training.assignment import AssignmentConfig
 from facemask_zoo.training.augment import AugmentConfig
 from facemask_zoo.training.losses import LossConfig
@@ -20,6 +22,7 @@ from facemask_zoo.training.photographs import DataConfig
 CONFIGS_FOLDER = Path(__file__).parent / "configs"
 
 _MOST_BASES = 8
+_DEFAULT_ARCHITECTURE = "ssd"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,9 @@ class ScheduleConfig:
         weight_decay: Of AdamW, for convolution weights alone.
         clip: Largest norm of the gradient.
         ema_decay: Decay of the average of the weights, approached from below.
+
+    Raises:
+        InvalidArgumentError: A number is out of range.
     """
 
     steps: int
@@ -49,6 +55,16 @@ class ScheduleConfig:
     weight_decay: float = 0.02
     clip: float = 5.0
     ema_decay: float = 0.998
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("batch_size", 1), ("stop", 0), ("decay", 0)):
+            if getattr(self, name) < least:
+                value = getattr(self, name)
+                raise InvalidArgumentError(f"{name}: expected {least} or more, but got {value}.")
+        for name in ("learning_rate", "clip"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value <= 0:
+                raise InvalidArgumentError(f"{name}: expected a positive number, but got {value}.")
 
     @property
     def end(self) -> int:
@@ -63,7 +79,7 @@ class TrainingConfig:
     Attributes:
         name: Name of the model.
         summary: What it is, in a sentence.
-        network: What to train.
+        network: What to train; its input is square.
         data: What to train it on.
         schedule: How long and how fast.
         augment: How pictures are varied.
@@ -76,11 +92,15 @@ class TrainingConfig:
         score_shift: Added to every score before the sigmoid when weights are written. It changes no
             order; chosen on training pictures, it makes 0.5 the recommended threshold.
         seed: Seed of everything random.
+        architecture: Name of the network's architecture.
+
+    Raises:
+        InvalidArgumentError: The network cannot be trained: its input is not square.
     """
 
     name: str
     summary: str
-    network: Network
+    network: DetectorNetwork
     data: DataConfig
     schedule: ScheduleConfig
     augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -90,6 +110,20 @@ class TrainingConfig:
     start: str = ""
     score_shift: float = 0.0
     seed: int = 0
+    architecture: str = _DEFAULT_ARCHITECTURE
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.network.input_size, int):
+            raise InvalidArgumentError(
+                f"network: expected a square input, but got {self.network.input_size}."
+            )
+        object.__setattr__(self, "architecture", architectures.name_of(self.network))
+
+    @property
+    def input_size(self) -> int:
+        """Side of the pictures to train on, in pixels."""
+        assert isinstance(self.network.input_size, int)
+        return self.network.input_size
 
     @property
     def partial_index(self) -> int | None:
@@ -111,6 +145,10 @@ class TrainingConfig:
         Raises:
             InvalidArgumentError: A field is unknown, missing or of the wrong type.
         """
+        if isinstance(values, Mapping) and isinstance(values.get("network"), Mapping):
+            kind = values.get("architecture", _DEFAULT_ARCHITECTURE)
+            network = architectures.from_dict(str(kind), values["network"])
+            values = {**values, "network": network}
         return typing.cast(TrainingConfig, _from_dict(cls, values, "configuration"))
 
 
@@ -168,8 +206,6 @@ def _merged(base: Any, changes: Any) -> Any:
 def _from_dict(kind: Any, values: Any, where: str) -> Any:
     """Build a value of the annotated type `kind` out of JSON values."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Network:
-        return Network.from_dict(values)
     if dataclasses.is_dataclass(kind):
         return _dataclass_from_dict(kind, values, where)
     if origin is tuple:
@@ -179,7 +215,8 @@ def _from_dict(kind: Any, values: Any, where: str) -> Any:
     if kind is float and isinstance(values, int) and not isinstance(values, bool):
         return float(values)
     if not isinstance(values, kind) or (isinstance(values, bool) and kind is not bool):
-        raise InvalidArgumentError(f"{where}: expected {kind.__name__}, but got {values!r}.")
+        name = getattr(kind, "__name__", "a detector's table")
+        raise InvalidArgumentError(f"{where}: expected {name}, but got {values!r}.")
     return values
 
 

@@ -87,7 +87,7 @@ class Batches(Dataset[Batch]):
     def _view(self, size: tuple[int, int], random: Random) -> tuple[Image, Labelled]:
         chosen = np.searchsorted(self._cumulative, random.random())
         photo = self._photographs[min(int(chosen), len(self._photographs) - 1)]
-        return draw_view(photo.image, photo.faces, size, self._augment, random)
+        return draw_view(photo.image, photo.faces, size, self._augment, random, photo.focus)
 
     def _mosaic(self, random: Random) -> tuple[Image, Labelled]:
         """Two, four or nine views side by side, in strips of random widths."""

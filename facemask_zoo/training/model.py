@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,67 +11,104 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facemask_zoo.errors import WeightsError
+from facemask_zoo.architectures import DetectorNetwork
+from facemask_zoo.backends.torch_graph import compute
+from facemask_zoo.errors import UnsupportedOperationError, WeightsError
+from facemask_zoo.graph import operations as ops
+from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT, Tensors
 from facemask_zoo.ssd import Convolution, Network, build
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
+from facemask_zoo.training.normalised import (
+    BranchedConvolution,
+    NormalisedConvolution,
+    absorb,
+    statistics,
+)
 
 _PRIOR_SCORE = 0.01
 _HEAD_STD = 0.01
 
 
-class NormalisedConvolution(nn.Module):
-    """A 3x3 convolution followed by batch normalisation.
+class Trainable(nn.Module):
+    """A detector with batch normalisation, which answers with logits.
 
-    Args:
-        layer: Channels and padding.
+    ``forward`` gives raw box offsets (N, A, 4) and scores before the sigmoid (N, A, C). Every layer
+    is a submodule with the name that the convolution has in the file.
+
+    Attributes:
+        classes: Labels of the score columns.
+        layers: Names of the convolutions, in order.
+        score_layers: Names of those that give the scores.
     """
 
-    def __init__(self, layer: Convolution) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(
-            layer.inputs, layer.outputs, 3, padding=layer.padding, bias=False
-        )
-        self.norm = nn.BatchNorm2d(layer.outputs)
-        nn.init.kaiming_normal_(self.convolution.weight, mode="fan_out", nonlinearity="relu")
+    classes: tuple[str, ...]
+    layers: tuple[str, ...]
+    score_layers: frozenset[str]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H', W')."""
-        y: Tensor = self.norm(self.convolution(x))
-        return y
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias, in double precision, of the one convolution that does the same."""
-        norm = self.norm
-        scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
-        weight = self.convolution.weight.detach().double() * scale[:, None, None, None]
-        return weight, norm.bias.detach().double() - norm.running_mean.double() * scale
-
-    @torch.no_grad()
-    def unfold(self, weight: Tensor, bias: Tensor) -> None:
-        """Take over a convolution; the normalisation becomes the identity but for the bias."""
-        self.convolution.weight.copy_(weight)
-        self.norm.running_mean.zero_()
-        self.norm.running_var.fill_(1 - self.norm.eps)
-        self.norm.weight.fill_(1)
-        self.norm.bias.copy_(bias)
-
-    @torch.no_grad()
-    def absorb(self, mean: Tensor, variance: Tensor) -> None:
-        """Normalise by measured statistics without changing what is computed.
+    def export(self, score_shift: float = 0.0) -> dict[str, NDArray[np.float32]]:
+        """The canonical tensors, batch normalisation folded in double precision.
 
         Args:
-            mean: (outputs,) mean of the convolution's output.
-            variance: (outputs,) its variance.
+            score_shift: Added to every score before the sigmoid.
+
+        Raises:
+            WeightsError: A weight is not finite: training has diverged.
         """
-        norm = self.norm
-        old_scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        norm.bias.add_((mean - norm.running_mean) * old_scale)
-        norm.weight.copy_(old_scale * (variance + norm.eps).sqrt())
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
+        arrays = {}
+        for name in self.layers:
+            weight, bias = _folded(self.get_submodule(name))
+            if name in self.score_layers:
+                bias = bias + score_shift
+            arrays[f"{name}.weight"] = _canonical(weight, f"{name}.weight")
+            arrays[f"{name}.bias"] = _canonical(bias, f"{name}.bias")
+        return arrays
+
+    def start_from(self, tensors: Tensors, classes: tuple[str, ...]) -> None:
+        """Start from the canonical tensors of a network with the same layers.
+
+        Classes are matched by label; one that the tensors do not know starts afresh.
+        :meth:`calibrate` has to follow before the model is trained.
+
+        Args:
+            tensors: Canonical tensors by name.
+            classes: Labels of their score columns.
+
+        Raises:
+            WeightsError: A tensor is missing or does not fit.
+        """
+        for name in self.layers:
+            module = self.get_submodule(name)
+            names = (f"{name}.weight", f"{name}.bias")
+            weight, bias = (_named(tensors, each) for each in names)
+            if isinstance(module, NormalisedConvolution):
+                _check_shape(names[0], weight, module.convolution.weight)
+                module.unfold(weight, bias)
+                continue
+            columns = (classes, self.classes) if name in self.score_layers else ((), ())
+            _copy_rows(names[0], weight, module.weight, columns)
+            _copy_rows(names[1], bias, module.bias, columns)
+
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Give the normalisations the statistics of real pictures; the outputs stay the same.
+
+        Folded weights need it: training normalises by the batch, which would change everything.
+
+        Args:
+            batches: (N, 3, S, S) network inputs.
+        """
+        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+        self.eval()
+        with statistics(norms) as moments:
+            for batch in batches:
+                self(batch)
+        for norm, found in zip(norms, moments, strict=True):
+            mean, square = torch.stack(found).mean(0)
+            absorb(norm, mean, (square - mean**2).clamp(min=0))
 
 
-class SSD(nn.Module):
+class SSD(Trainable):
     """The detector; its `state_dict` has the names of the canonical tensors.
 
     Args:
@@ -82,6 +118,10 @@ class SSD(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.classes = network.classes
+        self.layers = tuple(layer.name for layer in network.convolutions)
+        heads = (network.head(index, "cls") for index in range(len(network.levels)))
+        self.score_layers = frozenset(last.name for _, last in heads)
         for layer in network.convolutions:
             convolution = nn.Conv2d(layer.inputs, layer.outputs, 3, padding=layer.padding)
             self.add_module(layer.name, convolution)
@@ -132,101 +172,107 @@ class TrainableSSD(SSD):
         super().__init__(network)
         for layer in network.convolutions:
             if layer.relu:
-                setattr(self, layer.name, NormalisedConvolution(layer))
+                convolution = nn.Conv2d(
+                    layer.inputs, layer.outputs, 3, padding=layer.padding, bias=False
+                )
+                setattr(self, layer.name, NormalisedConvolution(convolution))
             else:
-                _initialise_head(self.get_submodule(layer.name), layer.name in self._score_layers)
-
-    @property
-    def _score_layers(self) -> set[str]:
-        """Names of the layers that give the scores."""
-        return {self.network.head(i, "cls")[1].name for i in range(len(self.network.levels))}
+                _initialise_head(self.get_submodule(layer.name), layer.name in self.score_layers)
 
     def sigmoid(self, x: Tensor, name: str) -> Tensor:
         """Nothing: the loss is more precise on logits."""
         return x
 
-    def export(self, score_shift: float = 0.0) -> dict[str, NDArray[np.float32]]:
-        """The canonical tensors, batch normalisation folded in double precision.
+
+class TrainableGraph(Trainable):
+    """Any detector's graph, each convolution but the heads followed by batch normalisation.
+
+    Convolutions of more than one cell have branches beside them (see
+    :class:`~facemask_zoo.training.normalised.BranchedConvolution`).
+
+    Args:
+        graph: What to build. Its outputs are named as those of ``facemask_zoo.ssd``.
+        classes: Labels of the score columns.
+
+    Raises:
+        UnsupportedOperationError: It holds layers with weights that are no convolutions.
+    """
+
+    def __init__(self, graph: Graph, classes: tuple[str, ...]) -> None:
+        super().__init__()
+        self.graph = graph
+        self.classes = classes
+        self.layers = tuple(each.name for each in graph.of_kind(ops.Convolution))
+        self.score_layers = frozenset(_last_convolutions(graph, SCORES_NAME))
+        heads = self.score_layers | _last_convolutions(graph, LOC_NAME)
+        for operation in graph.operations:
+            if isinstance(operation, ops.Convolution):
+                inputs = graph.input_shapes(operation)[0][0]
+                self.add_module(operation.name, _layer(operation, inputs, operation.name in heads))
+            elif operation.parameters(graph.input_shapes(operation)):
+                raise UnsupportedOperationError("training", operation.kind, operation.name)
+        for name in heads:
+            _initialise_head(self.get_submodule(name), name in self.score_layers)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the network.
 
         Args:
-            score_shift: Added to every score before the sigmoid.
+            images: (N, 3, H, W) RGB, 0..1.
 
-        Raises:
-            WeightsError: A weight is not finite: training has diverged.
+        Returns:
+            Raw box offsets (N, A, 4) and scores before the sigmoid (N, A, C).
         """
-        arrays = {}
-        for layer in self.network.convolutions:
-            weight, bias = _folded(self.get_submodule(layer.name))
-            if layer.name in self._score_layers:
-                bias = bias + score_shift
-            arrays[layer.weight_name] = _canonical(weight, layer.weight_name)
-            arrays[layer.bias_name] = _canonical(bias, layer.bias_name)
-        return arrays
-
-    def start_from(self, tensors: Tensors, classes: tuple[str, ...]) -> None:
-        """Start from the canonical tensors of a network with the same layers.
-
-        Classes are matched by label; one that the tensors do not know starts afresh.
-        :meth:`calibrate` has to follow before the model is trained.
-
-        Args:
-            tensors: Canonical tensors by name.
-            classes: Labels of their score columns.
-
-        Raises:
-            WeightsError: A tensor is missing or does not fit.
-        """
-        for layer in self.network.convolutions:
-            module = self.get_submodule(layer.name)
-            weight, bias = _named(tensors, layer.weight_name), _named(tensors, layer.bias_name)
-            if isinstance(module, NormalisedConvolution):
-                _check_shape(layer.weight_name, weight, module.convolution.weight)
-                module.unfold(weight, bias)
-            elif layer.name in self._score_layers:
-                columns = (classes, self.network.classes)
-                _copy_rows(layer.weight_name, weight, module.weight, columns)
-                _copy_rows(layer.bias_name, bias, module.bias, columns)
+        values = {self.graph.input: images}
+        for operation in self.graph.operations:
+            inputs = [values[name] for name in operation.inputs]
+            if isinstance(operation, ops.Convolution):
+                values[operation.name] = self.get_submodule(operation.name)(inputs[0])
+            elif isinstance(operation, ops.Sigmoid) and operation.name == SCORES_NAME:
+                values[operation.name] = inputs[0]
             else:
-                _copy_rows(layer.weight_name, weight, module.weight, ((), ()))
-                _copy_rows(layer.bias_name, bias, module.bias, ((), ()))
-
-    @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor]) -> None:
-        """Give the normalisations the statistics of real pictures; the outputs stay the same.
-
-        Folded weights need it: training normalises by the batch, which would change everything.
-
-        Args:
-            batches: (N, 3, S, S) network inputs.
-        """
-        layers = [m for m in self.modules() if isinstance(m, NormalisedConvolution)]
-        self.eval()
-        with _statistics(layers) as moments:
-            for batch in batches:
-                self(batch)
-        for layer, found in zip(layers, moments, strict=True):
-            mean, square = torch.stack(found).mean(0)
-            layer.absorb(mean, (square - mean**2).clamp(min=0))
+                values[operation.name] = compute(operation, inputs)
+        return values[LOC_NAME], values[SCORES_NAME]
 
 
-@contextlib.contextmanager
-def _statistics(layers: list[NormalisedConvolution]) -> Iterator[list[list[Tensor]]]:
-    """Collect mean and mean square of what enters each normalisation, (2, outputs) per batch."""
-    moments: list[list[Tensor]] = [[] for _ in layers]
+def make_trainable(network: DetectorNetwork) -> Trainable:
+    """A detector as it is trained, with random weights."""
+    if isinstance(network, Network):
+        return TrainableSSD(network)
+    return TrainableGraph(network.graph, network.classes)
 
-    def collect(found: list[Tensor], inputs: tuple[Tensor, ...]) -> None:
-        x = inputs[0].float()
-        found.append(torch.stack([x.mean((0, 2, 3)), x.square().mean((0, 2, 3))]))
 
-    hooks = [
-        layer.norm.register_forward_pre_hook(lambda _, inputs, to=found: collect(to, inputs))
-        for layer, found in zip(layers, moments, strict=True)
-    ]
-    try:
-        yield moments
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _last_convolutions(graph: Graph, output: str) -> set[str]:
+    """Names of the convolutions from which an output is reached without another one."""
+    found, open_names = set(), [output]
+    while open_names:
+        operation = graph.by_name.get(open_names.pop())
+        if isinstance(operation, ops.Convolution):
+            found.add(operation.name)
+        elif operation is not None:
+            open_names += operation.inputs
+    return found
+
+
+def _layer(operation: ops.Convolution, inputs: int, head: bool) -> nn.Module:
+    top, left, bottom, right = operation.padding
+    if (top, left) != (bottom, right):
+        raise UnsupportedOperationError("training", "uneven padding", operation.name)
+    convolution = nn.Conv2d(
+        inputs,
+        operation.filters,
+        operation.kernel,
+        operation.strides,
+        (top, left),
+        operation.dilations,
+        operation.groups,
+        bias=head,
+    )
+    if head:
+        return convolution
+    keeps_size = (top, left) == tuple(size // 2 for size in operation.reach)
+    several = max(operation.kernel) > 1 and keeps_size and operation.dilations == (1, 1)
+    return BranchedConvolution(convolution) if several else NormalisedConvolution(convolution)
 
 
 def _initialise_head(module: nn.Module, scores: bool) -> None:

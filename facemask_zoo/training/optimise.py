@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from facemask_zoo.training.config import ScheduleConfig
-from facemask_zoo.training.model import TrainableSSD
+from facemask_zoo.training.model import Trainable
 
 
 def learning_rate(step: int, config: ScheduleConfig) -> float:
@@ -47,13 +47,13 @@ class Average:
             forgotten quickly.
     """
 
-    def __init__(self, model: TrainableSSD, decay: float) -> None:
+    def __init__(self, model: Trainable, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = decay
         self.updates = 0
 
     @torch.no_grad()
-    def update(self, model: TrainableSSD) -> None:
+    def update(self, model: Trainable) -> None:
         """Move the average towards the model."""
         self.updates += 1
         decay = min(self._decay, (1 + self.updates) / (10 + self.updates))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeGuard
 
 import numpy as np
 
 from facemask_zoo.datasets import Dataset, Picture, Problem, check, read, read_negatives
 from facemask_zoo.errors import DatasetError, ImageError
 from facemask_zoo.images import load_image
-from facemask_zoo.training.augment import Image, Labelled
+from facemask_zoo.training.augment import Boxes, Image, Labelled
+from facemask_zoo.training.corrections import read_boxes, read_hard_negatives, replace_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +30,13 @@ class SourceRules:
         box_weight: How far its boxes are to be trusted, 0..1.
         picture_weight: How often its pictures are drawn, relative to others.
         extend_top: Part of a box's height by which it is extended upwards.
+        consensus: Whether boxes of ``DataConfig.consensus`` take the place of its own.
     """
 
     box_weight: float = 1.0
     picture_weight: float = 1.0
     extend_top: float = 0.0
+    consensus: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,14 @@ class DataConfig:
         labels: Label of each category name that has another name than usual.
         negatives: Folder of pictures without faces; empty for none.
         negative_weight: How often a negative is drawn, relative to a labelled picture.
+        held_out_negatives: So many of them, the last by name, are left for measuring.
+        hard_negatives: JSON list of boxes (`file_name`, `part`, and `bbox` as in COCO) that look
+            like faces and are none; views around them are drawn. Empty for none.
+        hard_negative_weight: How often a picture is drawn for its hard negatives, relative to a
+            labelled picture.
+        part: Only hard negatives and consensus boxes of this part are used.
+        consensus: JSON object of better boxes: part, then the annotation's id, then `bbox` as in
+            COCO. They replace those of the sources that say so. Empty for none.
         class_picture_weights: Pictures that show a class are drawn this much more often.
         sources: Rules by the pictures' ``source``.
     """
@@ -55,6 +68,11 @@ class DataConfig:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     negatives: str = ""
     negative_weight: float = 1.0
+    held_out_negatives: int = 0
+    hard_negatives: str = ""
+    hard_negative_weight: float = 1.0
+    part: str = "train"
+    consensus: str = ""
     class_picture_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceRules] = dataclasses.field(default_factory=dict)
 
@@ -67,11 +85,13 @@ class Photograph:
         image: (H, W, 3) RGB.
         faces: Its labels, boxes in pixels.
         weight: How often it is drawn, relative to the others.
+        focus: (K, 4) boxes around which its views are drawn; None for views of all kinds.
     """
 
     image: Image
     faces: Labelled
     weight: float = 1.0
+    focus: Boxes | None = None
 
 
 def load_photographs(config: DataConfig, classes: Sequence[str]) -> list[Photograph]:
@@ -82,28 +102,48 @@ def load_photographs(config: DataConfig, classes: Sequence[str]) -> list[Photogr
         classes: Labels of the network's classes. Faces with another label are ignored.
 
     Returns:
-        The photographs, negatives last.
+        The photographs, negatives last, and behind them those with hard negatives again.
 
     Raises:
-        DatasetError: The annotations cannot be read, or no face of the classes is left.
+        DatasetError: The annotations cannot be read, or no face of the classes is left; or the
+            file of hard negatives or of consensus boxes is not what it should be.
     """
     pictures = [
         (picture, _weight(picture, config)) for picture in _labelled_pictures(config).pictures
     ]
-    if config.negatives:
-        negatives = read_negatives(config.negatives).pictures
-        pictures += [(picture, config.negative_weight) for picture in negatives]
+    pictures += [(picture, config.negative_weight) for picture in _negatives(config)]
+    hard = read_hard_negatives(config.hard_negatives, config.part) if config.hard_negatives else {}
     with ThreadPoolExecutor(_DECODERS) as pool:
         images = list(pool.map(_decode, [picture for picture, _ in pictures]))
     _report([image for image in images if isinstance(image, Problem)])
     result = [
         Photograph(image, label_faces(picture, classes, config), weight)
         for image, (picture, weight) in zip(images, pictures, strict=True)
-        if not isinstance(image, Problem)
+        if _is_image(image)
     ]
     if all(photo.faces.ignored.all() for photo in result):
         raise DatasetError(f"{config.annotations}: no face of the classes {', '.join(classes)}.")
-    return result
+    names = [p.path.name for (p, _), i in zip(pictures, images, strict=True) if _is_image(i)]
+    again = [
+        dataclasses.replace(photo, weight=config.hard_negative_weight, focus=hard[name])
+        for photo, name in zip(result, names, strict=True)
+        if name in hard
+    ]
+    if hard:
+        logger.info("Hard negatives in %d of %d pictures.", len(again), len(hard))
+    return result + again
+
+
+def fingerprint(photographs: Sequence[Photograph]) -> str:
+    """SHA-256 over the labels, sizes and weights of photographs, in their order."""
+    total = hashlib.sha256()
+    for photo in photographs:
+        total.update(f"{photo.image.shape}{photo.weight!r}{len(photo.faces)}".encode())
+        for field in dataclasses.fields(photo.faces):
+            total.update(np.ascontiguousarray(getattr(photo.faces, field.name)).tobytes())
+        if photo.focus is not None:
+            total.update(photo.focus.tobytes())
+    return total.hexdigest()
 
 
 def label_faces(picture: Picture, classes: Sequence[str], config: DataConfig) -> Labelled:
@@ -128,10 +168,24 @@ def label_faces(picture: Picture, classes: Sequence[str], config: DataConfig) ->
     )
 
 
+def _is_image(image: Image | Problem) -> TypeGuard[Image]:
+    return not isinstance(image, Problem)
+
+
+def _negatives(config: DataConfig) -> Sequence[Picture]:
+    if not config.negatives:
+        return ()
+    pictures = read_negatives(config.negatives).pictures
+    return pictures[: max(0, len(pictures) - config.held_out_negatives)]
+
+
 def _labelled_pictures(config: DataConfig) -> Dataset:
     dataset = read(
         config.annotations, config.images or None, kind=config.format, labels=config.labels
     )
+    if config.consensus:
+        chosen = {source for source, rules in config.sources.items() if rules.consensus}
+        dataset = replace_boxes(dataset, read_boxes(config.consensus, config.part), chosen)
     # Decoding comes later, once: the pictures stay in memory.
     report = check(dataset, decode=False)
     logger.info("%s", report.to_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import logging
@@ -21,14 +22,15 @@ from facemask_zoo.model import Model
 from facemask_zoo.model_files import write
 from facemask_zoo.ssd import anchors
 from facemask_zoo.store import open_weights
+from facemask_zoo.tasks.preprocessing import LETTERBOX, SQUEEZE, Preprocessing
 from facemask_zoo.training.assignment import assign
 from facemask_zoo.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
 from facemask_zoo.training.config import TrainingConfig, read_config
 from facemask_zoo.training.data import Batch, Batches, as_input, iterate
 from facemask_zoo.training.losses import Losses, decode, detection_loss
-from facemask_zoo.training.model import TrainableSSD
+from facemask_zoo.training.model import Trainable, make_trainable
 from facemask_zoo.training.optimise import Average, learning_rate, make_optimiser
-from facemask_zoo.training.photographs import Photograph
+from facemask_zoo.training.photographs import Photograph, fingerprint
 from facemask_zoo.training.record import LOG_NAME, Record
 
 logger = logging.getLogger(__name__)
@@ -85,10 +87,11 @@ class Trainer:
         self._dtype = PRECISIONS[precision]
         self._workers = workers
         self._overwrite = overwrite
+        self._fingerprint = fingerprint(photographs)
         self._anchors, self._cells = self._make_anchors()
         self._batches = Batches(
             photographs,
-            config.network.input_size,
+            config.input_size,
             config.schedule.batch_size,
             config.augment,
             config.seed,
@@ -110,13 +113,18 @@ class Trainer:
             tensorboard: Write the losses for TensorBoard, too.
 
         Raises:
-            InvalidArgumentError: The checkpoint is of another configuration.
+            InvalidArgumentError: The checkpoint is of another configuration or of other data.
             WeightsError: The checkpoint is damaged, or training has diverged.
         """
         if self._overwrite:
             self.save()  # first of all, lest a later call go on from what was there
         elif (self.folder / CHECKPOINT_NAME).exists():
-            self.restore(load_checkpoint(self.folder / CHECKPOINT_NAME))
+            state = load_checkpoint(self.folder / CHECKPOINT_NAME)
+            if state.get("data", self._fingerprint) != self._fingerprint:
+                raise InvalidArgumentError(
+                    f"{self.folder} holds a run on other pictures or labels."
+                )
+            self.restore(state)
             logger.info("Going on from step %d of %s.", self.step, self.folder)
         self._write_config()
         steps = self.config.schedule.end
@@ -175,7 +183,14 @@ class Trainer:
 
     def trained(self) -> Model:
         """The averaged weights as a model that every framework can run."""
-        card = ModelCard(self.config.name, self.config.summary, self.config.network, nms="blended")
+        config = self.config
+        card = ModelCard(
+            config.name,
+            config.summary,
+            config.network,
+            nms="blended",
+            preprocessing=Preprocessing(fit=LETTERBOX if config.augment.keep_aspect else SQUEEZE),
+        )
         return Model(card, self.average.model.export(self.config.score_shift))
 
     def save(self) -> None:
@@ -194,6 +209,7 @@ class Trainer:
             "average_updates": self.average.updates,
             "optimiser": self._optimiser.state_dict(),
             "random": torch.get_rng_state(),
+            "data": self._fingerprint,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -219,18 +235,19 @@ class Trainer:
         values = json.loads(json.dumps(self.config.to_dict()))
         target = self.folder / CONFIG_NAME
         if self.step and target.exists():
-            recorded = json.loads(target.read_text(encoding="utf-8"))
-            if {**recorded, "schedule": None} != {**values, "schedule": None}:
+            # As it is read, since fields that came later are not in older files.
+            recorded = read_config(target)
+            if dataclasses.replace(recorded, schedule=self.config.schedule) != self.config:
                 raise InvalidArgumentError(f"{self.folder} holds a run of another configuration.")
         with atomic_path(target, overwrite=True) as path:
             path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
-    def _make_model(self) -> TrainableSSD:
+    def _make_model(self) -> Trainable:
         start = self.config.start
-        model = TrainableSSD(self.config.network)
+        model = make_trainable(self.config.network)
         if start and not start.endswith(SUFFIX):
             source = open_weights(start).model()
-            model.start_from(source.tensors, source.card.network.classes)
+            model.start_from(source.tensors, source.card.classes)
         model.to(self._device, memory_format=torch.channels_last)
         if start and not start.endswith(SUFFIX):
             batches = itertools.islice(iterate(self._batches, 0, 0), _CALIBRATION_BATCHES)
@@ -240,11 +257,9 @@ class Trainer:
     def _make_anchors(self) -> tuple[Tensor, Tensor]:
         network = self.config.network
         boxes = torch.from_numpy(anchors(network).copy()).float()
-        counts = [
-            size**2 * level.anchors_per_cell
-            for size, level in zip(network.level_sizes, network.levels, strict=True)
-        ]
-        sides = (1 / torch.tensor(network.level_sizes)).repeat_interleave(torch.tensor(counts))
+        counts = torch.tensor([grid.anchor_count for grid in network.grids])
+        rows = torch.tensor([grid.rows for grid in network.grids])
+        sides = (1 / rows).repeat_interleave(counts)
         return boxes.to(self._device), sides.to(self._device)
 
     def _input(self, batch: Batch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -200,3 +201,10 @@ def test_transpositions_that_cancel_go():
     x = b.add(ops.Relu, "a", x)
     found = simplify(Program(b.finish(x), {})).graph
     assert found == graph(RELU, shape=(3, 8, 6))
+
+
+def test_a_graph_is_copied_as_itself():
+    """Whether or not its tables, which cannot be copied, have been made."""
+    graph = next(iter(NETWORKS.values()))
+    assert graph.shapes
+    assert copy.deepcopy([graph])[0] is graph

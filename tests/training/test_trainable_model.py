@@ -9,7 +9,8 @@ from seeded import SMALL, seeded_batch, seeded_model
 
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd import reference
-from facemask_zoo.training.model import NormalisedConvolution, TrainableSSD
+from facemask_zoo.training.model import TrainableSSD
+from facemask_zoo.training.normalised import NormalisedConvolution
 
 
 def outputs(model: TrainableSSD, batch: np.ndarray) -> list[np.ndarray]:
