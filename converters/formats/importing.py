@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -15,7 +16,10 @@ from facemask_zoo.graph.graph import Names
 from facemask_zoo.graph.operations import (
     BatchNorm,
     Convolution,
+    HardSigmoid,
+    HardSwish,
     Linear,
+    Multiply,
     Operation,
     Padding,
     Pair,
@@ -27,6 +31,11 @@ from facemask_zoo.graph.simplify import simplify
 
 Array = NDArray[Any]
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
+
+_TINY = 1e-6
+
+OPEN_BATCH = -1
+"""How files state a batch of any size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +134,7 @@ class Importer:
 
     def biased(self, name: str, x: str, bias: Array) -> str | None:
         """The linear layer that gives `x`, again with a bias; None if no layer without one does."""
-        before = next((each for each in self.builder.operations if each.name == x), None)
+        before = self.maker(x)
         if not isinstance(before, Linear) or bias.shape != (before.features,):
             return None
         weight, old = (self.tensors[f"{x}.{part}"] for part in ("weight", "bias"))
@@ -150,6 +159,27 @@ class Importer:
             "variance": ones,
         }
         return self.batch_norm(name, x, norm, 0.0)
+
+    def product(self, name: str, left: str, right: str) -> str:
+        """Append a product; that of a value and its own hard sigmoid is a hard swish."""
+        for value, gate in ((left, right), (right, left)):
+            before = self.maker(gate)
+            if isinstance(before, HardSigmoid) and before.inputs == (value,):
+                return self.add(HardSwish, name, value)
+        return self.add(Multiply, name, left, right)
+
+    def hard_sigmoid(self, name: str, x: str, alpha: float, beta: float) -> str:
+        """Append ``min(max(alpha x + beta, 0), 1)``.
+
+        Any is ours after a scale: alpha x + beta = (6 alpha x + 6 beta - 3) / 6 + 1 / 2.
+        """
+        if abs(alpha - 1 / 6) > _TINY or abs(beta - 0.5) > _TINY:
+            x = self.scaled(f"{name}_scaled", x, np.array(6 * alpha), np.array(6 * beta - 3))
+        return self.add(HardSigmoid, name, x)
+
+    def maker(self, value: str) -> Operation | None:
+        """The operation that gives a value; None if it is the input."""
+        return next((each for each in self.builder.operations if each.name == value), None)
 
     def prelu(self, name: str, x: str, slope: Array) -> str:
         """Append a ReLU with a slope for each channel."""
@@ -196,6 +226,27 @@ class Importer:
         if flat.size not in (1, channels):
             raise self.unsupported(f"arithmetic with a constant of shape {values.shape}", name)
         return np.array(np.broadcast_to(flat, channels))
+
+
+def reshaped(wanted: Sequence[int], shape: Shape) -> Shape | None:
+    """What a file's shape means for one sample; None if it moves the batch.
+
+    -1 may be the batch, or what is left; 0 is the same axis of the source.
+    """
+    if len(wanted) < 2 or wanted[0] not in (0, 1, OPEN_BATCH):
+        return None
+    tail = [
+        shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
+        for i, size in enumerate(wanted)
+    ][1:]
+    open_axes = tail.count(-1)
+    total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
+    if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
+        return None
+    if wanted[0] == OPEN_BATCH and open_axes:
+        return None
+    target = tuple(total // known if size == -1 else size for size in tail)
+    return target if math.prod(target) == total else None
 
 
 def _or_zeros(bias: Array | None, weight: Array) -> Array:

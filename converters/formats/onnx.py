@@ -15,7 +15,12 @@ from onnx import helper, numpy_helper
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
-from facemask_zoo.converters.formats.importing import Importer, LooseTensors
+from facemask_zoo.converters.formats.importing import (
+    OPEN_BATCH,
+    Importer,
+    LooseTensors,
+    reshaped,
+)
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import check_counts
@@ -30,7 +35,6 @@ FORMAT = "onnx"
 # Old enough for every runtime in use; one operation came later.
 _OPSET, _OPSET_OF_HARD_SWISH = 13, 14
 _IR_VERSION = 8
-_BATCH = -1
 _SUPPRESSION = "NonMaxSuppression"
 _SIXTH = 1 / 6
 _TINY = 1e-6
@@ -554,12 +558,7 @@ def _read_clip(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
 
 def _read_hard_sigmoid(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     alpha, beta = float(a.get("alpha", 0.2)), float(a.get("beta", 0.5))
-    x = r.value(node)
-    if abs(alpha - _SIXTH) > _TINY or abs(beta - 0.5) > _TINY:
-        # Any other is ours after a scale: alpha x + beta = (6 alpha x + 6 beta - 3) / 6 + 1 / 2.
-        scale, shift = np.array(6 * alpha), np.array(6 * beta - 3)
-        x = r.importer.scaled(f"{node.output[0]}_scaled", x, scale, shift)
-    return [r.importer.add(ops.HardSigmoid, node.output[0], x)]
+    return [r.importer.hard_sigmoid(node.output[0], r.value(node), alpha, beta)]
 
 
 def _read_prelu(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -684,31 +683,10 @@ def _read_reshape(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
     if not isinstance(source, str):
         return [source.reshape(wanted)]
     shape = r.importer.shape(source)
-    target = _target(wanted, shape)
+    target = reshaped(wanted, shape)
     if target is None:
         raise r.importer.unsupported(f"Reshape of {shape} to {wanted} across the batch", node.name)
     return [r.importer.add(ops.Reshape, node.output[0], source, target=target)]
-
-
-def _target(wanted: Sequence[int], shape: Shape) -> Shape | None:
-    """What a file's shape means for one sample; None if it moves the batch.
-
-    -1 may be the batch, or what is left; 0 is the same axis of the source.
-    """
-    if len(wanted) < 2 or wanted[0] not in (0, 1, _BATCH):
-        return None
-    tail = [
-        shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
-        for i, size in enumerate(wanted)
-    ][1:]
-    open_axes = tail.count(-1)
-    total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
-    if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
-        return None
-    if wanted[0] == _BATCH and open_axes:
-        return None
-    target = tuple(total // known if size == -1 else size for size in tail)
-    return target if math.prod(target) == total else None
 
 
 def _read_flatten(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -724,7 +702,7 @@ def _read_squeeze(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
     source = r.values[node.input[0]]
     if not isinstance(source, str):
         return [np.squeeze(source, tuple(axes) if axes else None)]
-    shape = (_BATCH, *r.importer.shape(source))
+    shape = (OPEN_BATCH, *r.importer.shape(source))
     chosen = {axis % len(shape) for axis in axes or []}
     if not chosen or any(shape[axis] != 1 for axis in chosen):
         raise r.importer.unsupported("Squeeze of unknown axes", node.name)
@@ -775,7 +753,7 @@ def _read_constant(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Res
 
 
 def _read_shape(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
-    shape = (_BATCH, *r.importer.shape(r.value(node)))
+    shape = (OPEN_BATCH, *r.importer.shape(r.value(node)))
     return [np.array(shape[a.get("start", 0) : a.get("end")], np.int64)]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from keras_process import predict
 from published import WRITERS, trained
-from seeded import seeded_batch
+from seeded import seeded_batch, signature
 
 from facemask_zoo import converters
 from facemask_zoo.backends import Options, find_framework
@@ -28,7 +28,6 @@ AS_THEY_ARE = {
     "tensorflow": "tensorflow",
     "tflite": "tflite",
     "caffe": "opencv",
-    "mxnet": "mxnet",
     "paddle": "paddle",
 }
 """The framework that runs the published file itself."""
@@ -77,7 +76,7 @@ def test_the_framework_runs_the_file_as_it_is(name, need, tmp_path):
     path, model = write(name, 260, tmp_path), trained(260).folded
     network, batch = model.card.network, seeded_batch(model.card.network, 2)
     backend = find_framework(framework).backend()
-    loc, scores = backend(path, network, Options()).forward(batch)
+    loc, scores = backend(path, signature(network), Options()).forward(batch).values()
     golden = reference.forward(network, model.tensors, batch)
     np.testing.assert_allclose(loc, golden[0], rtol=0, atol=1e-4)
     np.testing.assert_allclose(scores, golden[1], rtol=0, atol=1e-5)
