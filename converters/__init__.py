@@ -110,7 +110,7 @@ class Format:
             raise self.missing(extra, error) from error
 
 
-GRAPH_FORMATS = ("mxnet", "onnx", "openvino", "safetensors")
+GRAPH_FORMATS = ("caffe", "mxnet", "onnx", "openvino", "safetensors")
 """Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {

@@ -24,7 +24,7 @@ from facemask_zoo import converters
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters import keras_h5
 from facemask_zoo.converters import tensorflow as frozen
-from facemask_zoo.converters.caffe import _Net
+from facemask_zoo.converters.formats.caffe import _Net
 from facemask_zoo.converters.keras_graph import KERAS2_OUTPUTS, graph_layers, keras2_model
 from facemask_zoo.converters.paddle import _Program
 from facemask_zoo.converters.tflite import TFLiteBuilder
@@ -106,7 +106,8 @@ def write_caffe(network: Trained, folder: Path) -> Path:
     converters.write(network.folded, path, "caffe")
     lines = path.with_suffix(".prototxt").read_text().splitlines()
     kept = [line for line in lines if not line.startswith("#") and line.strip() != "pad: 0"]
-    path.with_suffix(".prototxt").write_text("\n".join(kept))
+    text = "\n".join(kept).replace("_reshape_permute", "_conv_permute")
+    path.with_suffix(".prototxt").write_text(text)
     net = _Net.FromString(path.read_bytes())
     net.name = "face_mask_detection"
     path.write_bytes(net.SerializeToString())

@@ -228,6 +228,17 @@ class Importer:
         return np.array(np.broadcast_to(flat, channels))
 
 
+def axis_of(axis: int, rank: int) -> int:
+    """An axis of a value with its batch, counted from the start.
+
+    Raises:
+        WeightsError: The value has no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise WeightsError(f"There is no axis {axis} among {rank}.")
+    return axis % rank
+
+
 def reshaped(wanted: Sequence[int], shape: Shape) -> Shape | None:
     """What a file's shape means for one sample; None if it moves the batch.
 

@@ -16,7 +16,12 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, one_padding
-from facemask_zoo.converters.formats.importing import Importer, LooseTensors, reshaped
+from facemask_zoo.converters.formats.importing import (
+    Importer,
+    LooseTensors,
+    axis_of,
+    reshaped,
+)
 from facemask_zoo.converters.formats.mxnet_arrays import (
     canonical_name,
     read_arrays,
@@ -617,7 +622,7 @@ def _whole(r: _Reader, name: str, x: str, kind: str) -> str:
 
 def _read_mean(r: _Reader, node: _Node, s: _Settings) -> _Results:
     x = r.value(node)
-    axes = sorted(axis % 4 for axis in s.integers("axis", ()))
+    axes = sorted(axis_of(axis, 4) for axis in s.integers("axis", ()))
     if axes != [2, 3] or len(r.importer.shape(x)) != 3 or s.is_set("exclude"):
         raise r.importer.unsupported(f"{node.op} over the axes {axes}", node.name)
     if s.is_set("keepdims"):
@@ -724,7 +729,7 @@ def _read_softmax(r: _Reader, node: _Node, s: _Settings) -> _Results:
     x = r.value(node)
     if s.texts.get("temperature", "None") not in ("None", "1.0") or s.is_set("use_length"):
         raise r.importer.unsupported("softmax with a temperature or length", node.name)
-    axis = s.integer("axis", -1) % (len(r.importer.shape(x)) + 1)
+    axis = axis_of(s.integer("axis", -1), len(r.importer.shape(x)) + 1)
     return [r.importer.add(ops.Softmax, node.name, x, axis=axis)]
 
 
@@ -739,7 +744,7 @@ def _read_softmax_output(r: _Reader, node: _Node, s: _Settings) -> _Results:
 
 def _read_concat(r: _Reader, node: _Node, s: _Settings) -> _Results:
     values = [r.value(node, index) for index in range(len(node.inputs))]
-    axis = s.integer("dim", 1) % (len(r.importer.shape(values[0])) + 1)
+    axis = axis_of(s.integer("dim", 1), len(r.importer.shape(values[0])) + 1)
     if len(values) == 1:
         return values
     return [r.importer.add(ops.Concatenate, node.name, *values, axis=axis)]
@@ -748,7 +753,8 @@ def _read_concat(r: _Reader, node: _Node, s: _Settings) -> _Results:
 def _read_split(r: _Reader, node: _Node, s: _Settings) -> _Results:
     x = r.value(node)
     shape = r.importer.shape(x)
-    axis, count = s.integer("axis", 1) % (len(shape) + 1), s.integer("num_outputs", 0)
+    axis = axis_of(s.integer("axis", 1), len(shape) + 1)
+    count = s.integer("num_outputs", 0)
     if axis == 0 or s.is_set("squeeze_axis") or count < 1 or shape[axis - 1] % count:
         raise r.importer.unsupported(f"{node.op} into {count} along axis {axis}", node.name)
     size = shape[axis - 1] // count
@@ -776,7 +782,7 @@ def _read_slice(r: _Reader, node: _Node, s: _Settings) -> _Results:
 
 def _part(r: _Reader, node: _Node, x: str, axis: int, begin: Any, end: Any) -> str:
     shape = r.importer.shape(x)
-    axis %= len(shape) + 1
+    axis = axis_of(axis, len(shape) + 1)
     if axis == 0:
         raise r.importer.unsupported(f"{node.op} of the batch", node.name)
     start, stop, _ = slice(begin, end).indices(shape[axis - 1])
@@ -846,7 +852,7 @@ def _read_flatten(r: _Reader, node: _Node, s: _Settings) -> _Results:
 def _read_expand(r: _Reader, node: _Node, s: _Settings) -> _Results:
     x = r.value(node)
     shape = r.importer.shape(x)
-    axis = s.integer("axis", 0) % (len(shape) + 2)
+    axis = axis_of(s.integer("axis", 0), len(shape) + 2)
     if axis == 0:
         raise r.importer.unsupported("expand_dims before the batch", node.name)
     return [
@@ -859,7 +865,7 @@ def _read_expand(r: _Reader, node: _Node, s: _Settings) -> _Results:
 def _read_squeeze(r: _Reader, node: _Node, s: _Settings) -> _Results:
     x = r.value(node)
     shape = r.importer.shape(x)
-    axes = {axis % (len(shape) + 1) for axis in s.integers("axis", ())}
+    axes = {axis_of(axis, len(shape) + 1) for axis in s.integers("axis", ())}
     if not axes or 0 in axes or any(shape[axis - 1] != 1 for axis in axes):
         raise r.importer.unsupported("squeeze of unknown axes", node.name)
     target = tuple(size for axis, size in enumerate(shape, 1) if axis not in axes)

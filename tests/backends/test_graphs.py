@@ -11,7 +11,7 @@ from facemask_zoo.converters import FORMATS
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.signature import Signature
 
-FRAMEWORKS = {"mxnet": "mxnet"}
+FRAMEWORKS = {"mxnet": "mxnet", "opencv": "caffe"}
 """The format that each runs from."""
 
 
