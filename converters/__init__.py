@@ -110,7 +110,7 @@ class Format:
             raise self.missing(extra, error) from error
 
 
-GRAPH_FORMATS = ("caffe", "mxnet", "onnx", "openvino", "safetensors")
+GRAPH_FORMATS = ("caffe", "mxnet", "ncnn", "onnx", "openvino", "safetensors")
 """Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {
@@ -147,7 +147,7 @@ FORMATS: dict[str, Format] = {
             precisions=PRECISIONS,
             reduced_extra="openvino,nncf",
         ),
-        Format("ncnn", ".param", "ncnn", reads=False),
+        Format("ncnn", ".param", "ncnn"),
         Format("coreml", ".mlpackage", "Core ML", reads=False, extra="coreml"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )
