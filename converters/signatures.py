@@ -12,6 +12,7 @@ Signature = Callable[[bytes, Path], bool]
 PTH_MAGIC = 0x1950A86A20F9469CFC6C
 _PTH_HEAD = b"\x80\x02\x8a\x0a" + PTH_MAGIC.to_bytes(10, "little")
 MXNET_LIST_MAGIC = 0x112
+NCNN_MAGIC = b"7767517"
 TFLITE_IDENTIFIER = b"TFL3"
 _MAX_SAFETENSORS_HEADER = 100_000_000
 
@@ -39,6 +40,10 @@ def _caffe(head: bytes, path: Path) -> bool:
     if len(head) < 2 or head[0] != 0x0A or head[1] > 0x7F:
         return False
     return head[2 + head[1] :].startswith((b"\x1a", b"\xa2\x06"))
+
+
+def _ncnn(head: bytes, path: Path) -> bool:
+    return head.split(None, 1)[:1] == [NCNN_MAGIC]
 
 
 def _paddle(head: bytes, path: Path) -> bool:
@@ -94,6 +99,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "tfjs": _tfjs,
     "pytorch": _pytorch,
     "mxnet": _mxnet,
+    "ncnn": _ncnn,
     "paddle": _paddle,
     "caffe": _caffe,
 }

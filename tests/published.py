@@ -22,8 +22,8 @@ from seeded import seeded_model
 
 from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
-from facemask_zoo.converters.caffe import _Net
 from facemask_zoo.converters.formats import paddle
+from facemask_zoo.converters.formats.caffe import _Net
 from facemask_zoo.converters.formats.keras2_config import keras2_model
 from facemask_zoo.converters.formats.tensorflow import _SCHEMA, _Emitter
 from facemask_zoo.converters.formats.tflite import TFLiteEmitter
@@ -105,7 +105,8 @@ def write_caffe(network: Trained, folder: Path) -> Path:
     model_files.write(network.folded, path, "caffe")
     lines = path.with_suffix(".prototxt").read_text().splitlines()
     kept = [line for line in lines if not line.startswith("#") and line.strip() != "pad: 0"]
-    path.with_suffix(".prototxt").write_text("\n".join(kept))
+    text = "\n".join(kept).replace("_reshape_permute", "_conv_permute")
+    path.with_suffix(".prototxt").write_text(text)
     net = _Net.FromString(path.read_bytes())
     net.name = "face_mask_detection"
     path.write_bytes(net.SerializeToString())

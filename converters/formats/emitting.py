@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from facemask_zoo.errors import UnsupportedOperationError
 from facemask_zoo.graph.graph import Graph
-from facemask_zoo.graph.operations import Operation, Padding, Window
+from facemask_zoo.graph.operations import Operation, Padding, Pair, Window
 
 Emitter = TypeVar("Emitter")
 Value = TypeVar("Value")
@@ -85,3 +85,20 @@ def ceil_padding(window: Window, size: Sequence[int]) -> Padding:
             steps -= 1
         ends.append(max(steps * stride + reach - length - begin, begin))
     return (top, left, ends[0], ends[1])
+
+
+def one_padding(window: Window, size: Sequence[int]) -> tuple[Pair, bool] | None:
+    """The padding of a window for formats that have the same one on opposite sides.
+
+    Args:
+        window: What slides.
+        size: Height and width of its input.
+
+    Returns:
+        Rows and columns on either side, and whether the number of steps has to be rounded up; None
+        where the format cannot say it.
+    """
+    top, left, bottom, right = window.padding
+    if (top, left) == (bottom, right):
+        return (top, left), False
+    return ((top, left), True) if ceil_padding(window, size) == window.padding else None

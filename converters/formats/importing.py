@@ -19,7 +19,9 @@ from facemask_zoo.graph.operations import (
     BatchNorm,
     Convolution,
     HardSigmoid,
+    HardSwish,
     Linear,
+    Multiply,
     Operation,
     Padding,
     Pair,
@@ -32,7 +34,6 @@ from facemask_zoo.graph.simplify import fold_batch_norm, simplify
 Array = NDArray[Any]
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
 
-_BATCH = -1
 _SIXTH = 1 / 6
 _TINY = 1e-6
 _NORM_SUFFIX = "_bn"
@@ -43,6 +44,9 @@ _TORCH_NORM = {
     "mean": "running_mean",
     "variance": "running_var",
 }
+
+OPEN_BATCH = -1
+"""How files state a batch of any size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +92,7 @@ def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
             source.
         shape: Of the source, without the batch.
     """
-    if len(wanted) < 2 or wanted[0] not in (0, 1, _BATCH):
+    if len(wanted) < 2 or wanted[0] not in (0, 1, OPEN_BATCH):
         return None
     tail = [
         shape[i - 1] if size == 0 and 1 <= i <= len(shape) else size
@@ -98,7 +102,7 @@ def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
     total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
     if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
         return None
-    if wanted[0] == _BATCH and open_axes:
+    if wanted[0] == OPEN_BATCH and open_axes:
         return None
     target = tuple(total // known if size == -1 else size for size in tail)
     return target if math.prod(target) == total else None
@@ -225,7 +229,7 @@ class Importer:
 
     def biased(self, name: str, x: str, bias: Array) -> str | None:
         """The linear layer that gives `x`, again with a bias; None if no layer without one does."""
-        before = next((each for each in self.builder.operations if each.name == x), None)
+        before = self.maker(x)
         if not isinstance(before, Linear) or bias.shape != (before.features,):
             return None
         weight, old = (self.tensors[f"{x}.{part}"] for part in ("weight", "bias"))
@@ -251,19 +255,32 @@ class Importer:
         }
         return self.batch_norm(name, x, norm, 0.0)
 
+    def product(self, name: str, left: str, right: str) -> str:
+        """Append a product; that of a value and its own hard sigmoid is a hard swish."""
+        for value, gate in ((left, right), (right, left)):
+            before = self.maker(gate)
+            if isinstance(before, HardSigmoid) and before.inputs == (value,):
+                return self.add(HardSwish, name, value)
+        return self.add(Multiply, name, left, right)
+
+    def hard_sigmoid(self, name: str, x: str, alpha: float, beta: float) -> str:
+        """Append ``min(max(alpha x + beta, 0), 1)``.
+
+        Any is ours after a scale: alpha x + beta = (6 alpha x + 6 beta - 3) / 6 + 1 / 2.
+        """
+        if abs(alpha - _SIXTH) > _TINY or abs(beta - 0.5) > _TINY:
+            x = self.scaled(f"{name}_scaled", x, np.array(6 * alpha), np.array(6 * beta - 3))
+        return self.add(HardSigmoid, name, x)
+
+    def maker(self, value: str) -> Operation | None:
+        """The operation that gives a value; None if it is the input."""
+        return next((each for each in self.builder.operations if each.name == value), None)
+
     def prelu(self, name: str, x: str, slope: Array) -> str:
         """Append a ReLU with a slope for each channel."""
         value = self.builder.add(Prelu, self._fresh(name), x)
         slopes = self._for_channels(name, slope, self.shape(x)[0])
         return self._with_tensors(value, slope=slopes)
-
-    def hard_sigmoid(self, name: str, x: str, slope: float, offset: float) -> str:
-        """Append ``min(max(slope * x + offset, 0), 1)``."""
-        if abs(slope - _SIXTH) > _TINY or abs(offset - 0.5) > _TINY:
-            # Any other is ours after a scale: s x + o = (6 s x + 6 o - 3) / 6 + 1 / 2.
-            scale, shift = np.array(6 * slope), np.array(6 * offset - 3)
-            x = self.scaled(f"{name}_scaled", x, scale, shift)
-        return self.add(HardSigmoid, name, x)
 
     def spatial(self, value: str) -> Pair:
         """Height and width of a feature map.
@@ -304,6 +321,17 @@ class Importer:
         if flat.size not in (1, channels):
             raise self.unsupported(f"arithmetic with a constant of shape {values.shape}", name)
         return np.array(np.broadcast_to(flat, channels))
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis of a value with its batch, counted from the start.
+
+    Raises:
+        WeightsError: The value has no such axis.
+    """
+    if not -rank <= axis < rank:
+        raise WeightsError(f"There is no axis {axis} among {rank}.")
+    return axis % rank
 
 
 def _or_zeros(bias: Array | None, weight: Array) -> Array:

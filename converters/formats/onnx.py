@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
 from facemask_zoo.converters.formats.importing import (
+    OPEN_BATCH,
     Importer,
     LooseTensors,
     damage_reported,
@@ -34,7 +35,6 @@ FORMAT = "onnx"
 # Old enough for every runtime in use; one operation came later.
 _OPSET, _OPSET_OF_HARD_SWISH = 13, 14
 _IR_VERSION = 8
-_BATCH = -1
 _SUPPRESSION = "NonMaxSuppression"
 _SIXTH = 1 / 6
 _TINY = 1e-6
@@ -702,7 +702,7 @@ def _read_squeeze(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
     source = r.values[node.input[0]]
     if not isinstance(source, str):
         return [np.squeeze(source, tuple(axes) if axes else None)]
-    shape = (_BATCH, *r.importer.shape(source))
+    shape = (OPEN_BATCH, *r.importer.shape(source))
     chosen = {axis % len(shape) for axis in axes or []}
     if not chosen or any(shape[axis] != 1 for axis in chosen):
         raise r.importer.unsupported("Squeeze of unknown axes", node.name)
@@ -753,7 +753,7 @@ def _read_constant(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Res
 
 
 def _read_shape(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
-    shape = (_BATCH, *r.importer.shape(r.value(node)))
+    shape = (OPEN_BATCH, *r.importer.shape(r.value(node)))
     return [np.array(shape[a.get("start", 0) : a.get("end")], np.int64)]
 
 

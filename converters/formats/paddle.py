@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
-from facemask_zoo.converters.formats.importing import Importer, damage_reported, reshape_target
+from facemask_zoo.converters.formats.importing import (
+    OPEN_BATCH,
+    Importer,
+    damage_reported,
+    reshape_target,
+)
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
 from facemask_zoo.errors import WeightsError
@@ -92,7 +97,6 @@ _NCHW = ("NCHW", "AnyLayout", "NCDHW")
 _TENSOR_HEAD = struct.Struct("<IQIi")
 _MAX_TYPE_BYTES = 128
 _MAX_DIMENSIONS = 8
-_BATCH = -1
 _SIXTH = 1 / 6
 _TINY = 1e-6
 
@@ -836,7 +840,7 @@ def _read_cast(call: _Call) -> list[Result]:
 
 def _read_shape(call: _Call) -> list[Result]:
     shape = call.importer.shape(call.value("Input"))
-    return [np.array([_BATCH, *shape], np.int64)]
+    return [np.array([OPEN_BATCH, *shape], np.int64)]
 
 
 def _read_fill(call: _Call) -> list[Result]:
@@ -945,7 +949,7 @@ class _Emitter:
         for name, kind in (("feed", _FEED), ("fetch", _FETCH)):
             self._block.vars.add(name=name, type={"type": kind}, persistable=True)
         graph = program.graph
-        self.image = _Variable(graph.input, (_BATCH, *graph.input_shape))
+        self.image = _Variable(graph.input, (OPEN_BATCH, *graph.input_shape))
         declared = self._declare(self.image)
         if program.card:
             declared.attrs.add(name=CARD_KEY, type=_STRING, s=program.card)
@@ -969,7 +973,7 @@ class _Emitter:
     def value(self, op: Operation, ending: str = "") -> _Variable:
         """A variable of the shape of an operation's value, under its name or a longer one."""
         shape = self.program.graph.shapes[op.name]
-        return _Variable(f"{op.name}{ending}", (_BATCH, *shape))
+        return _Variable(f"{op.name}{ending}", (OPEN_BATCH, *shape))
 
     def fetch(self, outputs: Sequence[_Variable]) -> None:
         """Mark the outputs of the program, in this order."""
@@ -1095,12 +1099,12 @@ def _slice(e: _Emitter, op: ops.Slice, x: Sequence[_Variable]) -> _Variable:
 def _pad(e: _Emitter, op: ops.Pad, x: Sequence[_Variable]) -> _Variable:
     """As Paddle does it: with one more axis, since its newer executor hangs on plain ``pad``."""
     top, left, bottom, right = op.padding
-    deep = _Variable(f"{op.name}.deep", (_BATCH, 1, *x[0].shape[1:]))
+    deep = _Variable(f"{op.name}.deep", (OPEN_BATCH, 1, *x[0].shape[1:]))
     e.add("unsqueeze2", {"X": x}, deep, shadow="XShape", axes=[1])
     padded = e.add(
         "pad3d",
         {"X": [deep]},
-        _Variable(f"{op.name}.padded", (_BATCH, 1, *e.value(op).shape[1:])),
+        _Variable(f"{op.name}.padded", (OPEN_BATCH, 1, *e.value(op).shape[1:])),
         paddings=[left, right, top, bottom, *op.channels],
         mode="constant",
         value=0.0,

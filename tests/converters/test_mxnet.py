@@ -9,7 +9,8 @@ import pytest
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, model_files
-from facemask_zoo.converters.mxnet import canonical_name
+from facemask_zoo.converters.formats.mxnet_arrays import canonical_name
+from facemask_zoo.ssd.network import LOC_NAME
 
 FORMAT = "mxnet"
 HEADER = struct.Struct("<3Q")
@@ -79,7 +80,7 @@ def test_mxnet_rewrites_the_pair_and_the_card_survives(model, written, tmp_path,
 
 def test_a_block_saved_by_gluon_is_read(model, written, tmp_path, assert_same):
     backend = needs.framework("mxnet")
-    block = backend.MXNetBackend(written, model.card.network, backend_options()).block
+    block = backend.MXNetBackend(written, signature(model.card.network), backend_options()).block
     block.save_parameters(str(tmp_path / "gluon.params"))
     (tmp_path / "gluon-symbol.json").write_bytes(
         written.with_name("modèle-symbol.json").read_bytes()
@@ -144,13 +145,21 @@ def test_aizoos_file_is_the_folded_pickle(shared):
         np.testing.assert_allclose(published.tensors[name], values, rtol=0, atol=1e-6)
 
 
-@pytest.mark.shared
-def test_the_backend_takes_aizoos_file_as_it_is(shared):
+def test_mxnet_needs_the_symbol(model, written):
     backend = needs.framework("mxnet")
-    path = shared / "aizoo" / "face_mask_detection.params"
-    network = model_files.read(path).card.network
-    loaded = backend.MXNetBackend(path, signature(network), backend_options())
-    loc, _ = loaded.forward(np.zeros((1, 3, 260, 260), np.float32)).values()
+    written.with_name("modèle-symbol.json").unlink()
+    with pytest.raises(WeightsError, match=r"symbol\.json"):
+        backend.MXNetBackend(written, signature(model.card.network), backend_options())
+
+
+@pytest.mark.shared
+def test_mxnet_runs_aizoos_weights(shared, tmp_path):
+    backend = needs.framework("mxnet")
+    model = model_files.read(shared / "aizoo" / "face_mask_detection.params")
+    model_files.write(model, tmp_path / "model.params", "mxnet")
+    network = model.card.network
+    runner = backend.MXNetBackend(tmp_path / "model.params", signature(network), backend_options())
+    outputs = runner.forward(np.zeros((1, 3, 260, 260), np.float32))
     np.testing.assert_allclose(
-        loc[0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
+        outputs[LOC_NAME][0, 0], (0.51689538, 0.32392778, -1.27853737, -0.73365776), atol=1e-4
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import needs
 import numpy as np
 import pytest
-from seeded import NETWORKS, random_network, seeded_batch, seeded_model
+from seeded import NETWORKS, random_network, seeded_batch, seeded_model, signature
 
 from facemask_zoo import model_files
 from facemask_zoo.backends import Options
@@ -19,7 +19,7 @@ def test_what_is_written_computes_the_network(seed, tmp_path):
     path = tmp_path / "modèle.param"
     model_files.write(model, path, "ncnn")
     batch = seeded_batch(network, 2)
-    loc, scores = backend(path, network, Options(threads=1)).forward(batch)
+    loc, scores = backend(path, signature(network), Options(threads=1)).forward(batch).values()
     expected = reference.forward(network, model.tensors, batch)
     np.testing.assert_allclose(loc, expected[0], rtol=0, atol=1e-4)
     np.testing.assert_allclose(scores, expected[1], rtol=0, atol=1e-5)

@@ -28,7 +28,6 @@ AS_THEY_ARE = {
     "tensorflow": "tensorflow",
     "tflite": "tflite",
     "caffe": "opencv",
-    "mxnet": "mxnet",
     "paddle": "paddle",
 }
 """The framework that runs the published file itself."""
