@@ -8,7 +8,7 @@ from typing import Any
 
 from facemask_zoo.converters.formats.keras_h5 import write_layers
 from facemask_zoo.converters.formats.keras_layers import LAST, Array, Layer, LayerModel
-from facemask_zoo.converters.keras_layers import (
+from facemask_zoo.converters.formats.keras_parameters import (
     BATCH_NORM,
     BATCH_NORM_SUFFIX,
     BIAS,

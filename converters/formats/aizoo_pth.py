@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from facemask_zoo.converters.formats.importing import LooseTensors, fold_norms
-from facemask_zoo.converters.keras_layers import BATCH_NORM, BATCH_NORM_SUFFIX, BIAS, KERNEL, Layers
+from facemask_zoo.converters.formats.keras_parameters import (
+    BATCH_NORM,
+    BATCH_NORM_SUFFIX,
+    BIAS,
+    KERNEL,
+    Layers,
+)
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.signatures import PTH_MAGIC
 from facemask_zoo.converters.tensor_pickle import Inert, Storage, TensorView, load_tree

@@ -34,9 +34,9 @@ from facemask_zoo.converters.formats.keras_layers import (
     LayerModel,
     layer_model,
 )
+from facemask_zoo.converters.formats.keras_parameters import from_layers, group_by_layer
 from facemask_zoo.converters.formats.keras_reading import Meaning, Scope, read_program
 from facemask_zoo.converters.hdf5 import Node, read_hdf5
-from facemask_zoo.converters.keras_layers import from_layers, group_by_layer
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.program import Program

@@ -19,8 +19,8 @@ from facemask_zoo.converters.formats.keras2_config import (
 from facemask_zoo.converters.formats.keras_config import model_config, parse_object
 from facemask_zoo.converters.formats.keras_h5 import NamedVariables
 from facemask_zoo.converters.formats.keras_layers import Array, Dialect, layer_model
+from facemask_zoo.converters.formats.keras_parameters import Layers, group_by_layer
 from facemask_zoo.converters.formats.keras_reading import Meaning, read_program
-from facemask_zoo.converters.keras_layers import Layers, group_by_layer
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.program import Program

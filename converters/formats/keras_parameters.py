@@ -1,4 +1,4 @@
-"""Parameters as the Keras family names them, ``<layer>/kernel`` and so on, in and out.
+"""Parameters as the Keras family names them, ``<layer>/kernel`` and so on.
 
 TensorFlow graphs, TFLite, TF.js and Keras files differ in how they store arrays, not in what they
 call them. Batch normalisation, where a file still has it, is folded here.
@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.converters.folding import fold_batch_norm
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.program import Tensors
-from facemask_zoo.model import Model
+from facemask_zoo.graph.simplify import fold_batch_norm
 
 Array = NDArray[Any]
 Layers = dict[str, dict[str, Array]]
@@ -28,8 +27,7 @@ BATCH_NORM_SUFFIX = "_bn"
 """What AIZOO appends to a convolution's name to name its normalisation."""
 KERAS_EPSILON = 1e-3
 
-# Axes of a kernel in the file, from canonical (out, in, height, width), and back.
-_TO_FILE = {"OIHW": (0, 1, 2, 3), "HWIO": (2, 3, 1, 0), "OHWI": (0, 2, 3, 1)}
+# Axes of a kernel in the file, in the canonical order (out, in, height, width).
 _FROM_FILE = {"OIHW": (0, 1, 2, 3), "HWIO": (3, 2, 0, 1), "OHWI": (0, 3, 1, 2)}
 
 
@@ -76,17 +74,6 @@ def from_layers(layers: Layers, layout: str) -> Tensors:
     return tensors
 
 
-def to_arrays(model: Model, layout: str) -> dict[str, NDArray[np.float32]]:
-    """``<layer>/kernel`` and ``<layer>/bias`` of every convolution, in the network's order."""
-    arrays = {}
-    for layer in model.card.network.convolutions:
-        weight = model.tensors[layer.weight_name].transpose(_TO_FILE[layout])
-        arrays[f"{layer.name}/{KERNEL}"] = np.ascontiguousarray(weight, np.float32)
-        bias = model.tensors[layer.bias_name]
-        arrays[f"{layer.name}/{BIAS}"] = np.ascontiguousarray(bias, np.float32)
-    return arrays
-
-
 def _fold(
     name: str, weight: Array, bias: Array | None, norm: Mapping[str, Array]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -98,6 +85,6 @@ def _fold(
         )
     if bias is not None:
         raise WeightsError(f"{name}: a bias before batch normalisation is not supported.")
-    gamma, beta, mean, variance = (norm[key] for key in BATCH_NORM)
+    parts = {**norm, "mean": norm["moving_mean"], "variance": norm["moving_variance"]}
     epsilon = float(norm.get(EPSILON, np.float64(KERAS_EPSILON)))
-    return fold_batch_norm(weight, gamma, beta, mean, variance, epsilon)
+    return fold_batch_norm(weight, None, parts, epsilon)
