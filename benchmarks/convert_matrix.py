@@ -1,8 +1,9 @@
 """Every format into every other, each file really written, read back and run.
 
 One model is written in every format that can be read; each of these files is then converted into
-every format that can be written, as ``facemask-zoo convert`` does it. Each target format has a
-process of its own, so that frameworks do not meet.
+every format that can be written, as ``facemask-zoo convert`` does it. The same is done, from ONNX
+and back, with small networks of other kinds. Each target format has a process of its own, so that
+frameworks do not meet.
 
 Usage: python -m facemask_zoo.benchmarks.convert_matrix [--model NAME] [--write docs/conversions.md]
 """
@@ -21,16 +22,27 @@ from typing import Any
 
 from facemask_zoo import model_files
 from facemask_zoo.benchmarks import environment, markdown
-from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
+from facemask_zoo.benchmarks.networks import NETWORKS, seeded_program
+from facemask_zoo.cards import DEFAULT_MODEL, NO_TASK, ModelCard, list_models, load_card
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.converters.formats.registry import FORMATS, Format
-from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
+from facemask_zoo.errors import (
+    FaceMaskZooError,
+    FrameworkNotInstalledError,
+    UnsupportedOperationError,
+)
+from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
 
 SECTION = "matrix"
+NETWORKS_SECTION = "networks"
+_NETWORK_FORMAT = "onnx"
+BOXES_ALONE = ("onnx_nms", "tflite_nms")
+"""Formats that are for single-shot detectors: their files give boxes."""
+REFUSED = "⚪"
 PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
 _LEGEND = (
     f"{PROVEN} written, read back where there is a reader, and run with the reference's outputs by "
@@ -45,15 +57,25 @@ def main() -> int:
     args = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if args.worker:
-        cells = convert_all(args.folder, FORMATS[args.worker], args.picture)
+        row = FORMATS[args.worker]
+        cells = (
+            convert_all(args.folder, row, args.picture) if args.folder else convert_networks(row)
+        )
         sys.stdout.write(json.dumps(cells) + "\n")
         return 0
     cells = fill(args.model, args.picture)
     text = report(cells, args.model, _processor_seconds())
     sys.stdout.write(text + "\n")
+    others = fill_networks()
+    network_text = network_report(others)
+    sys.stdout.write(network_text + "\n")
     if args.write:
         markdown.replace_section(args.write, SECTION, text)
+        markdown.replace_section(args.write, NETWORKS_SECTION, network_text)
     failures = [cell for row in cells.values() for cell in row.values() if cell["problem"]]
+    failures += [
+        c for row in others.values() for c in row.values() if c["problem"] and not c["refused"]
+    ]
     for cell in failures:
         log.error("%s", cell["problem"])
     return 1 if failures else 0
@@ -113,6 +135,74 @@ def report(cells: dict[str, dict[str, dict[str, Any]]], model: str, seconds: flo
         f"{environment.sentence()}. Made by `make convert-matrix`."
     )
     return "\n\n".join([markdown.table(header, rows), _LEGEND, _targets(cells), foot])
+
+
+def fill_networks() -> dict[str, dict[str, dict[str, Any]]]:
+    """Outcomes by target format, then by network."""
+    targets = [row for row in FORMATS.values() if row.writes and _is_installed(row)]
+    return {row.name: _in_process(None, row, None) for row in targets}
+
+
+def convert_networks(target: Format) -> dict[str, dict[str, Any]]:
+    """Convert every network from ONNX into one format and, where it is read, back."""
+    cells = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, graph in NETWORKS.items():
+            source = Path(folder, name, f"{name}.{_NETWORK_FORMAT}")
+            card = ModelCard(name, "Weights from a seed.", None, task=NO_TASK)
+            model = Model(card, seeded_program(graph).tensors, graph)
+            model_files.write(model, source, _NETWORK_FORMAT)
+            cells[name] = convert_there_and_back(source, target)
+    return cells
+
+
+def convert_there_and_back(source: Path, target: Format) -> dict[str, Any]:
+    """Convert a file into a format beside it and, where that is read, back.
+
+    Returns:
+        ``problem``, empty if all went well; ``refused``, whether the format does not carry an
+        operation; ``runners`` and ``largest``, the largest difference of an output over its
+        tolerance.
+    """
+    there = source.parent / target.name / f"model{target.suffix}"
+    try:
+        proofs = [convert(source, there, target.name).proof]
+        if target.reads:
+            back = source.parent / target.name / "back" / source.name
+            proofs.append(convert(there, back, source.suffix[1:]).proof)
+    except FaceMaskZooError as error:
+        refused = isinstance(error, UnsupportedOperationError) or target.name in BOXES_ALONE
+        return {"problem": str(error), "refused": refused, "runners": [], "largest": None}
+    shares = [p.worst[name] / limit for p in proofs for name, limit in p.tolerances.items()]
+    runners = [f"{run.framework} {run.version}" for run in proofs[0].runs if run.differences]
+    return {"problem": "", "refused": False, "runners": runners, "largest": max(shares)}
+
+
+def network_report(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The networks in Markdown, one a row."""
+    names = list(next(iter(cells.values())))
+    rows = [(f"`{name}`", *(_network_mark(cells[to][name]) for to in cells)) for name in names]
+    refusals = [
+        f"- `{name}` as `{to}`: {cell['problem']}"
+        for to, row in cells.items()
+        for name, cell in row.items()
+        if cell["refused"] and to not in BOXES_ALONE
+    ]
+    every = [cell["largest"] for row in cells.values() for cell in row.values()]
+    largest = max(share for share in every if share is not None)
+    foot = (
+        f"From ONNX into the format and, where it is read, back. {REFUSED} the format does not "
+        f"carry the network. The largest difference is {largest:.2f} of its tolerance. "
+        f"{environment.sentence()}. Made by `make convert-matrix`."
+    )
+    table = markdown.table(("network", *(f"`{to}`" for to in cells)), rows)
+    return "\n\n".join([table, *(["\n".join(refusals)] if refusals else []), foot])
+
+
+def _network_mark(cell: dict[str, Any]) -> str:
+    if cell["refused"]:
+        return REFUSED
+    return _mark(cell)
 
 
 def _targets(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
@@ -184,8 +274,11 @@ def _published(row: Format) -> Path | None:
     return None
 
 
-def _in_process(folder: Path, row: Format, picture: Path | None) -> dict[str, dict[str, Any]]:
-    words = ["--worker", row.name, "--folder", str(folder)]
+def _in_process(
+    folder: Path | None, row: Format, picture: Path | None
+) -> dict[str, dict[str, Any]]:
+    words = ["--worker", row.name]
+    words += ["--folder", str(folder)] if folder else []
     words += ["--picture", str(picture)] if picture else []
     command = [sys.executable, "-m", "facemask_zoo.benchmarks.convert_matrix", *words]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

@@ -123,7 +123,9 @@ class ModelCard:
             values["architecture"] = kind
         if self.architecture:
             values["network"] = self.architecture.to_dict()
-        if self.task == DETECTION:
+        if self.task != DETECTION:
+            values["task"] = self.task
+        else:
             del values["task"]
         values.pop("preprocessing")
         if self.preprocessing != PREPROCESSING[_PLAIN]:
@@ -197,6 +199,8 @@ def _check_texts(card: ModelCard) -> None:
         raise WeightsError("expected texts, but got other values")
     if card.task not in TASKS:
         raise UnknownNameError.among("task", card.task, TASKS)
+    if card.task == DETECTION and card.architecture is None:
+        raise WeightsError("a detector needs an architecture, which says where its anchors lie")
     if not all(isinstance(label, str) for label in card.labels):
         raise WeightsError(f"expected labels, but got {card.labels!r:.100}")
     if not 0 < len(card.name) <= MAX_NAME_LENGTH or not card.name.isprintable():

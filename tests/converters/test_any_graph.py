@@ -1,0 +1,37 @@
+"""Networks of every kind, from ONNX into every format and back, each file proven."""
+
+from __future__ import annotations
+
+import pytest
+
+from facemask_zoo import model_files
+from facemask_zoo.benchmarks.convert_matrix import BOXES_ALONE, convert_there_and_back
+from facemask_zoo.benchmarks.networks import NETWORKS, seeded_program
+from facemask_zoo.cards import NO_TASK, ModelCard
+from facemask_zoo.converters.formats.registry import FORMATS
+from facemask_zoo.model import Model
+
+TARGETS = [row for row in FORMATS.values() if row.writes]
+RUN_ELSEWHERE = {"coreml", "tfjs"}
+"""Formats whose runtime is not among the zoo's frameworks."""
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def source(request, tmp_path_factory):
+    graph = NETWORKS[request.param]
+    card = ModelCard(request.param, "", None, task=NO_TASK)
+    path = tmp_path_factory.mktemp(request.param) / "source.onnx"
+    model_files.write(Model(card, seeded_program(graph).tensors, graph), path, "onnx")
+    return path
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=[row.name for row in TARGETS])
+def test_a_network_goes_there_and_back(target, source):
+    cell = convert_there_and_back(source, target)
+    if target.name in BOXES_ALONE:
+        assert cell["refused"]
+        assert "no single-shot detector" in cell["problem"]
+        return
+    assert not cell["problem"]
+    assert cell["largest"] <= 1
+    assert cell["runners"] or target.name in RUN_ELSEWHERE
