@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix standalone fuzz fuzz-files lock goldens clean help
+.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
+	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
 	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
@@ -103,6 +104,10 @@ convert-matrix: $(VENV)/.all
 	$(BIN)/facemask-zoo weights download aizoo-260
 	$(BIN)/python -m facemask_zoo.benchmarks.convert_matrix --picture $(DEMO_PICTURE) \
 		--write docs/conversions.md
+
+# Eight threads on one detector, eight processes on an empty cache; ten minutes and more.
+sharing: $(VENV)/.all
+	$(BIN)/python tests/sharing_soak.py --write docs/frameworks.md
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py
