@@ -391,9 +391,11 @@ def _parsed(text: str) -> tuple[list[_Layer], str]:
     count = int(counts.split()[0])
     if magic.strip() != _PARAM_MAGIC or not 0 <= count <= min(len(lines), _MAX_LAYERS):
         raise WeightsError(f"Not the layers of ncnn: {magic!r:.50} claims {count}.")
-    comments = (line for line in lines[count:] if line.startswith(_CARD_COMMENT))
     layers = [_layer(line.split()) for line in lines[:count]]
-    return layers, next(comments, "").removeprefix(_CARD_COMMENT)
+    rest = [line for line in lines[count:] if line.strip()]
+    if len(rest) > 1 or not all(line.startswith(_CARD_COMMENT) for line in rest):
+        raise WeightsError(f"Other text follows the {count} layers that the file claims.")
+    return layers, "".join(rest).removeprefix(_CARD_COMMENT)
 
 
 def _layer(words: Sequence[str]) -> _Layer:

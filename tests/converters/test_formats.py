@@ -19,7 +19,7 @@ BOTH_WAYS = [row for row in FORMATS.values() if row.reads and row.writes]
 CUTS = {"tensorflow": (1, 397), "keras": (10, 1997), "keras_h5": (20, 1997)}
 FLIPS = {"keras": 50, "keras_h5": 30}
 # Bytes at the end that hold nothing.
-IDLE_TAILS = {"tflite": 64}
+IDLE_TAILS = {"tflite": 64, "ncnn": 2}
 NAMES_ITS_COMPANION = "tfjs"
 STORES_THE_TIME = "keras_h5"
 
