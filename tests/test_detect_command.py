@@ -268,6 +268,11 @@ def test_terminals_of_ascii_get_what_they_can_show(kind, weights, portrait, tmp_
         assert value["source"] == str(odd)
 
 
+def heed_interrupts() -> None:
+    """In the child: a suite that runs in the background has told its children to ignore them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_control_c_ends_with_130(kind, weights, tmp_path):
     """There are more pictures than can be read before the signal comes."""
@@ -280,7 +285,13 @@ def test_control_c_ends_with_130(kind, weights, tmp_path):
             for _ in range(3000):
                 writer.write(np.zeros((32, 32, 3), np.uint8))
         words += ["--img-mode", "0", "--video-path", str(film)]
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=heed_interrupts,
+    )
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(0.2)

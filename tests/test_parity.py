@@ -87,7 +87,6 @@ def test_golden_detections(framework, model, picture, shared):
         ("face_mask_detection.pb", "tensorflow"),
         ("face_mask_detection.tflite", "tflite"),
         ("face_mask_detection.caffemodel", "opencv"),
-        ("face_mask_detection.params", "mxnet"),
         ("face_mask_detection.pth", "pytorch"),
     ],
 )
@@ -107,7 +106,6 @@ def test_published_files_run_through_the_detector(file, framework_of_file, need,
         ("face_mask_detection.pb", "tensorflow"),
         ("face_mask_detection.tflite", "tflite"),
         ("face_mask_detection.caffemodel", "opencv"),
-        ("face_mask_detection.params", "mxnet"),
     ],
 )
 def test_published_files_run_as_they_are(file, framework_of_file, need, shared):

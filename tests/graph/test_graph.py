@@ -18,7 +18,7 @@ from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import MAX_OPERATIONS, Graph, Names
 from facemask_zoo.graph.matching import match, renamed_like
 from facemask_zoo.graph.program import Program
-from facemask_zoo.graph.signature import DEFAULT_TOLERANCE, Signature
+from facemask_zoo.graph.signature import DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE, Signature
 from facemask_zoo.graph.simplify import simplify
 
 RELU = ops.Relu(name="a", inputs=("image",))
@@ -167,10 +167,11 @@ def test_a_program_refuses_tensors_that_do_not_fit():
 
 
 def test_the_signature_names_inputs_outputs_and_tolerances():
-    signature = Signature.of(NETWORKS["depthwise_ssd"], {"scores": 1e-5})
+    signature = Signature.of(NETWORKS["depthwise_ssd"])
     assert (signature.input.name, signature.input.shape) == ("image", (3, 64, 64))
     assert signature.output_names == ("boxes", "scores")
-    assert [spec.tolerance for spec in signature.outputs] == [DEFAULT_TOLERANCE, 1e-5]
+    tolerances = [spec.tolerance for spec in signature.outputs]
+    assert tolerances == [DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE]
 
 
 def test_simplifying_folds_normalisation_and_padding():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mask_tools import tool
 from PIL import Image
 from places import ROOT
 
@@ -23,10 +24,6 @@ from facemask_zoo.errors import InvalidArgumentError, OutputError, UnknownNameEr
 from facemask_zoo.masks import PtsLandmarker, Wearing
 from facemask_zoo.masks.generate import Plan, generate, plan_jobs
 from facemask_zoo.masks.journal import JOURNAL_NAME
-
-
-def tool():
-    return PtsLandmarker(), None
 
 
 def write_face(folder: Path, name: str, head, points):

@@ -16,6 +16,7 @@ from facemask_zoo import model_files
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.images import load_image
+from facemask_zoo.ssd import iou
 from facemask_zoo.training.augment import AugmentConfig
 from facemask_zoo.training.config import ScheduleConfig, TrainingConfig
 from facemask_zoo.training.photographs import load_photographs
@@ -66,15 +67,17 @@ def test_onnx_computes_what_was_trained(trainer, tmp_path):
 
 @pytest.mark.parametrize("size", [None, 96, (96, 128)])
 def test_the_result_finds_toy_faces_at_any_size(trainer, size, tmp_path):
-    detector = Detector.load(trainer.folder / WEIGHTS_NAME, conf=0.3, input_size=size)
+    """So few steps teach no threshold: the boxes of the best scores have to lie on faces."""
+    detector = Detector.load(trainer.folder / WEIGHTS_NAME, conf=0.05, input_size=size)
     annotations = write_toys(tmp_path, 6, seed=9)
-    content = json.loads(annotations.read_text())
-    found = wanted = 0
+    entries = json.loads(annotations.read_text())["annotations"]
+    hit = 0
     for index in range(6):
+        x, y, w, h = np.array([e["bbox"] for e in entries if e["image_id"] == index]).T
         result = detector.detect(load_image(annotations.parent / f"{index}.png"))
-        found += len(result)
-        wanted += sum(entry["image_id"] == index for entry in content["annotations"])
-    assert wanted / 2 < found < wanted * 2
+        best = result.boxes[: len(x)]
+        hit += int((iou(np.stack([x, y, x + w, y + h], axis=1), best) > 0.3).any(axis=1).sum())
+    assert hit > len(entries) / 2
 
 
 def test_the_result_carries_its_card(trainer):
