@@ -41,7 +41,7 @@ help:
 	@echo "make clean    remove environments and caches"
 
 demo: $(VENV)/.base
-	$(BIN)/facemask-zoo detect $(DEMO_PICTURE) --model $(DEMO_MODEL) --output out/demo.jpg
+	$(BIN)/facemask-zoo detect $(DEMO_PICTURE) --model $(DEMO_MODEL) --output out/demo.jpg --overwrite
 	@echo "The picture with boxes: out/demo.jpg"
 
 test: lint

@@ -94,10 +94,12 @@ def export(
     """
     sums = folder / SUMS
     check_target(sums, overwrite=overwrite)
+    rows = [find_format(name) for name in formats or native_formats()]
+    targets = {row.name: folder / row.name / f"{model.card.name}{row.suffix}" for row in rows}
+    for main_file in targets.values():  # before anything is written
+        check_target(main_file, overwrite=overwrite)
     mains, lines = [], []
-    for name in formats or native_formats():
-        row = find_format(name)
-        main_file = folder / name / f"{model.card.name}{row.suffix}"
+    for name, main_file in targets.items():
         write(model, main_file, name, overwrite=overwrite)
         mains.append(main_file)
         parts = sorted(part for part in main_file.parent.rglob("*") if part.is_file())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.backends import Options
 from facemask_zoo.errors import InvalidArgumentError, WeightsError
-from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
+from facemask_zoo.images import MAX_PIXELS, ImageSource, is_one_picture, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
 from facemask_zoo.session import AUTO, Session, open_session
 from facemask_zoo.tasks import classification
@@ -156,7 +156,7 @@ class Classifier:
             ImageError: A picture cannot be read.
         """
         check_on_error(on_error)
-        many = [crops] if is_picture(crops) else crops
+        many = [crops] if is_one_picture(crops) else crops
         inputs = self._inputs(many, on_error)  # type: ignore[arg-type]
         parts = []
         while chunk := list(itertools.islice(inputs, BATCH_SIZE)):
@@ -176,10 +176,3 @@ class Classifier:
         if not np.isfinite(outputs).all():
             raise WeightsError("The network gives numbers that are not finite.")
         return np.asarray(classification.probabilities(self.session.graph, outputs), np.float32)
-
-
-def is_picture(source: object) -> bool:
-    """Whether this is one picture, not several; (N, H, W, 3) arrays are several."""
-    if isinstance(source, np.ndarray):
-        return source.ndim < 4
-    return not isinstance(source, Iterable) or isinstance(source, str | bytes | os.PathLike)

@@ -88,6 +88,17 @@ class Outputs:
             raise InvalidArgumentError("--crops: would show the faces that --blur hides.")
         if self.blur and not self.drawn:
             raise InvalidArgumentError("--blur: expected --output, where to draw.")
+        self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Refuse a file for two outputs, of which the later would take the earlier's place."""
+        taken: dict[Path, str] = {}
+        for option, path in (("--output", self.drawn), ("--csv", self.csv), ("--coco", self.coco)):
+            if path is None:
+                continue
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise InvalidArgumentError(f"{option}: {path} is what {other} writes already.")
 
     def draw(self, image: NDArray[np.uint8], result: Detections) -> NDArray[np.uint8]:
         """The picture that is written."""

@@ -17,7 +17,7 @@ from facemask_zoo.backends import Backend, Options
 from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard, list_models
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsError
-from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
+from facemask_zoo.images import MAX_PIXELS, ImageSource, is_one_picture, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
 from facemask_zoo.session import AUTO, open_session
 from facemask_zoo.ssd import postprocess
@@ -175,9 +175,15 @@ class Detector:
 
         Raises:
             ImageError: One of the pictures cannot be read.
+            InvalidArgumentError: `images` is one picture, whose rows would be taken for pictures.
             UnknownNameError: `on_error` is none of the above.
         """
         check_on_error(on_error)
+        if is_one_picture(images):
+            raise InvalidArgumentError(
+                f"images: expected several pictures, but got one {type(images).__name__}: "
+                "pass it to detect."
+            )
         results: list[Detections] = []
         for chunk in _chunks(images, BATCH_SIZE):
             pictures: list[NDArray[np.uint8]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -104,6 +104,14 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         "Expected a path, bytes, a file object, a PIL image or an array, "
         f"but got {type(source).__name__}."
     )
+
+
+def is_one_picture(source: object) -> bool:
+    """Whether this stands for one picture, not several; (N, H, W, 3) arrays are several."""
+    if isinstance(source, np.ndarray):
+        return source.ndim < 4
+    single = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
+    return single or hasattr(source, "read") or not isinstance(source, Iterable)
 
 
 def check_max_pixels(max_pixels: int) -> None:

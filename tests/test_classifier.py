@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import pytest
 from graphs import NETWORKS, seeded_program
+from PIL import Image
 
 from facemask_zoo import (
     Classifier,
@@ -96,3 +98,16 @@ def test_wrong_calls_are_refused(path):
         Classifier.load("zoo-260")
     with pytest.raises(WeightsError, match="is no detector"):
         Detector.load(path)
+
+
+def test_a_picture_of_any_kind_is_one_crop(path, tmp_path):
+    (picture,) = crops(1)
+    file = tmp_path / "crop.png"
+    Image.fromarray(picture).save(file)
+    data = file.read_bytes()
+    classifier = Classifier.load(path)
+    with file.open("rb") as opened:
+        kinds = [opened, io.BytesIO(data), bytearray(data), memoryview(data), data, file]
+        found = [classifier.classify(kind).probabilities for kind in kinds]
+    for each in found:
+        np.testing.assert_array_equal(each, classifier.classify(picture).probabilities)

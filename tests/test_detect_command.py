@@ -299,3 +299,13 @@ def test_control_c_ends_with_130(kind, weights, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == STOPPED
     assert b"Traceback" not in errors
+
+
+def test_two_outputs_never_share_a_file(detect, portrait, tmp_path, capsys):
+    shared = tmp_path / "faces.png"
+    for one, other in (("--csv", "--coco"), ("--output", "--csv"), ("--output", "--coco")):
+        assert (
+            detect(portrait, one, shared, other, tmp_path / "." / shared.name, "--overwrite") == 1
+        )
+        assert f"is what {one} writes already" in capsys.readouterr().err
+        assert not shared.exists()

@@ -191,3 +191,12 @@ def test_each_stage_is_timed(weights, portrait):
     assert list(speed) == ["read", "preprocess", "inference", "postprocess"]
     assert all(milliseconds >= 0 for milliseconds in speed.values())
     assert next(detector.stream(portrait)).speed["inference"] > 0
+
+
+def test_one_picture_is_no_batch(detector, portrait, demo_picture):
+    picture = np.asarray(Image.open(demo_picture))
+    with open(portrait, "rb") as file:
+        for one in (picture, picture[..., 0], str(portrait), portrait, portrait.read_bytes(), file):
+            with pytest.raises(InvalidArgumentError, match="pass it to detect"):
+                detector.detect_batch(one, on_error="skip")
+    assert detector.detect_batch(picture[None]) == [detector.detect(picture)]

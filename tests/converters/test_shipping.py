@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from seeded import SMALL, seeded_batch, seeded_model
 
-from facemask_zoo import OutputError, cards, list_frameworks, model_files, store
+from facemask_zoo import OutputError, UnknownNameError, cards, list_frameworks, model_files, store
 from facemask_zoo.backends import Options
 from facemask_zoo.converters import shipping
 from facemask_zoo.converters.formats import registry
@@ -81,3 +81,15 @@ def test_shipped_files_are_rebuilt_bit_for_bit(name, tmp_path):
     for kind, files in card.files.items():
         made = shipping._write(model, kind, tmp_path)
         assert reproducible(made) == reproducible(files)
+
+
+def test_an_export_that_cannot_be_whole_writes_nothing(tmp_path):
+    model, theirs = seeded_model(SMALL, 3), b"theirs"
+    for formats in (("safetensors", "onyx"), ("safetensors", "onnx")):
+        blocked = tmp_path / "onnx" / f"{model.card.name}.onnx"
+        blocked.parent.mkdir(exist_ok=True)
+        blocked.write_bytes(theirs)
+        with pytest.raises((UnknownNameError, OutputError)):
+            shipping.export(model, tmp_path, formats)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == [blocked]
+        assert blocked.read_bytes() == theirs
