@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 SECTION = "matrix"
 NETWORKS_SECTION = "networks"
 _NETWORK_FORMAT = "onnx"
-BOXES_ALONE = ("onnx_nms", "tflite_nms")
-"""Formats that are for single-shot detectors: their files give boxes."""
+SSD_ALONE = ("coreml", "onnx_nms", "tflite_nms")
+"""Formats that are written for single-shot detectors alone; files of the last two give boxes."""
 REFUSED = "⚪"
 PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
 _LEGEND = (
@@ -171,7 +171,7 @@ def convert_there_and_back(source: Path, target: Format) -> dict[str, Any]:
             back = source.parent / target.name / "back" / source.name
             proofs.append(convert(there, back, source.suffix[1:]).proof)
     except FaceMaskZooError as error:
-        refused = isinstance(error, UnsupportedOperationError) or target.name in BOXES_ALONE
+        refused = isinstance(error, UnsupportedOperationError) or target.name in SSD_ALONE
         return {"problem": str(error), "refused": refused, "runners": [], "largest": None}
     shares = [p.worst[name] / limit for p in proofs for name, limit in p.tolerances.items()]
     runners = [f"{run.framework} {run.version}" for run in proofs[0].runs if run.differences]
@@ -186,13 +186,13 @@ def network_report(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
         f"- `{name}` as `{to}`: {cell['problem']}"
         for to, row in cells.items()
         for name, cell in row.items()
-        if cell["refused"] and to not in BOXES_ALONE
+        if cell["refused"] and to not in SSD_ALONE
     ]
     every = [cell["largest"] for row in cells.values() for cell in row.values()]
     largest = max(share for share in every if share is not None)
     foot = (
         f"From ONNX into the format and, where it is read, back. {REFUSED} the format does not "
-        f"carry the network. The largest difference is {largest:.2f} of its tolerance. "
+        f"carry the network: {', '.join(SSD_ALONE)} are for single-shot detectors. The largest difference is {largest:.2f} of its tolerance. "
         f"{environment.sentence()}. Made by `make convert-matrix`."
     )
     table = markdown.table(("network", *(f"`{to}`" for to in cells)), rows)
