@@ -192,8 +192,9 @@ def network_report(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
     largest = max(share for share in every if share is not None)
     foot = (
         f"From ONNX into the format and, where it is read, back. {REFUSED} the format does not "
-        f"carry the network: {', '.join(SSD_ALONE)} are for single-shot detectors. The largest difference is {largest:.2f} of its tolerance. "
-        f"{environment.sentence()}. Made by `make convert-matrix`."
+        f"carry the network: {', '.join(SSD_ALONE)} are for single-shot detectors. The largest "
+        f"difference is {largest:.2f} of its tolerance. {environment.sentence()}. "
+        f"Made by `make convert-matrix`."
     )
     table = markdown.table(("network", *(f"`{to}`" for to in cells)), rows)
     return "\n\n".join([table, *(["\n".join(refusals)] if refusals else []), foot])
