@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from facemask_zoo.architectures.pyramid import InputSize
 from facemask_zoo.backends import Backend, Options
-from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard, list_models
+from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError, WeightsError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, is_one_picture, load_image
 from facemask_zoo.on_error import OnError, check_on_error, handled
-from facemask_zoo.session import AUTO, open_session
+from facemask_zoo.session import AUTO, open_session, place
 from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
@@ -133,7 +133,7 @@ class Detector:
         suppression = nms or card.nms
         backend = session.backend
         name = session.framework
-        loading = {"model": _place(model), "framework": name, "trust": trust, **vars(options)}
+        loading = {"model": place(model), "framework": name, "trust": trust, **vars(options)}
         loading["input_size"] = input_size
         return cls(card, name, backend, threshold, iou, suppression, max_pixels, loading)
 
@@ -315,11 +315,6 @@ class _Stopwatch:
 
 def _load_again(kind: type[Detector], arguments: dict[str, Any]) -> Detector:
     return kind.load(**arguments)
-
-
-def _place(model: str | os.PathLike[str]) -> str:
-    """A model's name; or where its file lies, also for a process in another folder."""
-    return os.fspath(model) if os.fspath(model) in list_models() else os.path.abspath(model)
 
 
 def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from facemask_zoo.architectures.pyramid import InputSize
 from facemask_zoo.backends import Backend, Options, find_framework, list_frameworks
-from facemask_zoo.cards import ModelCard
-from facemask_zoo.errors import DeviceError, FaceMaskZooError, FrameworkNotInstalledError
+from facemask_zoo.cards import ModelCard, list_models
+from facemask_zoo.errors import (
+    DeviceError,
+    FaceMaskZooError,
+    FrameworkNotInstalledError,
+    InvalidArgumentError,
+)
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.signature import Signature
 from facemask_zoo.store import Weights, open_weights
@@ -27,12 +33,21 @@ class Session:
         graph: Its network.
         framework: Name of the framework it runs on.
         backend: The network on that framework.
+        loading: The arguments of :func:`open_session` that load it again; empty if it was not
+            made by that.
     """
 
     card: ModelCard
     graph: Graph
     framework: str
     backend: Backend
+    loading: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy what it takes to load the network again, not the framework's state."""
+        if not self.loading:
+            raise InvalidArgumentError("Only what open_session returns can be copied or pickled.")
+        return _open_again, (dict(self.loading),)
 
 
 def open_session(
@@ -66,7 +81,20 @@ def open_session(
     weights = open_weights(model, trust=trust)
     if input_size is not None:
         weights = weights.with_input_size(input_size)
-    return start(weights, framework, options or Options())
+    options = options or Options()
+    session = start(weights, framework, options)
+    loading = {"model": place(model), "framework": session.framework, "trust": trust}
+    loading |= {"options": options, "input_size": input_size}
+    return dataclasses.replace(session, loading=loading)
+
+
+def place(model: str | os.PathLike[str]) -> str:
+    """A model's name; or where its file lies, also for a process in another folder."""
+    return os.fspath(model) if os.fspath(model) in list_models() else os.path.abspath(model)
+
+
+def _open_again(arguments: dict[str, Any]) -> Session:
+    return open_session(**arguments)
 
 
 def start(weights: Weights, framework: str, options: Options) -> Session:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -73,6 +75,15 @@ def test_a_file_without_a_card_has_numbered_classes(path, tmp_path):
     onnx.write(PROGRAM, tmp_path / "stranger.onnx")
     classifier = Classifier.load(tmp_path / "stranger.onnx")
     assert classifier.classes == ("class_0", "class_1", "class_2")
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_answers_alike(again, path):
+    classifier = Classifier.load(path, labels=["a", "b", "c"], preprocessing="imagenet")
+    found = again(classifier).classify(crops(2))
+    assert found.classes == ("a", "b", "c")
+    expected_rows = classifier.classify(crops(2)).probabilities
+    np.testing.assert_allclose(found.probabilities, expected_rows, atol=1e-6)
 
 
 def test_no_crops_give_no_rows(path):
