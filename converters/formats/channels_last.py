@@ -6,6 +6,7 @@ an operation depends on the order (a reshape, say) is it written out as a transp
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, Generic, TypeVar
 
@@ -94,15 +95,15 @@ class Stored(Generic[Value]):
     last: bool
 
 
-class ChannelsLastEmitter(Generic[Value]):
+class ChannelsLastEmitter(abc.ABC, Generic[Value]):
     """The part of a writer that knows in which order each value is stored.
 
     A subclass says how its format transposes.
     """
 
+    @abc.abstractmethod
     def transposed(self, value: Value, order: tuple[int, ...], shape: Shape, name: str) -> Value:
         """Write a transposition; `shape` is that of the result as stored, without the batch."""
-        raise NotImplementedError
 
     def image(self, value: Value, shape: Shape) -> Stored[Value]:
         """The input: channels last if it is a feature map."""
