@@ -30,6 +30,7 @@ from rich.text import Text
 
 from facemask_zoo.addresses import fetch_image
 from facemask_zoo.annotate import LANGUAGES
+from facemask_zoo.arguments import check_number
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.blurring import WAYS
 from facemask_zoo.detections import Detections
@@ -84,6 +85,7 @@ class Outputs:
             raise UnknownNameError.among("--blur", self.blur, WAYS)
         if self.language not in LANGUAGES:
             raise UnknownNameError.among("--language", self.language, LANGUAGES)
+        check_number("margin", self.margin, 0)
         if self.blur and self.crops:
             raise InvalidArgumentError("--crops: would show the faces that --blur hides.")
         if self.blur and not self.drawn:
@@ -115,12 +117,19 @@ class Selection:
         labels: Labels of the faces; all if empty.
         min_size: Least length of a box's shorter side, in pixels.
         allow_private: Also fetch pictures from private addresses.
+
+    Raises:
+        InvalidArgumentError: `min_size` is no length.
     """
 
     clip: Clip
     labels: tuple[str, ...] = ()
     min_size: float | None = None
     allow_private: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_size is not None:
+            check_number("min_size", self.min_size, 0)
 
     def check(self, detector: Detector) -> None:
         """Refuse labels that the model does not know.

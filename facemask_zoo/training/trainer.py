@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from facemask_zoo.arguments import check_count
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
 from facemask_zoo.files import atomic_path
@@ -64,6 +65,7 @@ class Trainer:
     Raises:
         OutputError: The folder holds files that this run would replace and could not go on from.
         DeviceError: The device is not there.
+        InvalidArgumentError: The number of workers is negative.
         WeightsError: What to start from is damaged or does not fit.
     """
 
@@ -78,6 +80,7 @@ class Trainer:
         workers: int = 1,
         overwrite: bool = False,
     ) -> None:
+        check_count("workers", workers, 0)
         if not overwrite:
             _check_folder(folder)
         self.config = config
