@@ -39,7 +39,7 @@ from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError, UnknownN
 from facemask_zoo.files import Sources
 from facemask_zoo.runner import STDIN, Steps, detect_and_draw, is_picture
 from facemask_zoo.sinks import Sink, coco_sink, crops_sink, csv_sink, text_sink
-from facemask_zoo.terminal import FAILED, json_line
+from facemask_zoo.terminal import FAILED, STOPPED, finishing_on_interrupt, json_line
 from facemask_zoo.video import Clip, Frame, camera_index, expand, frame_count, is_video
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,8 @@ def detect(
     """Carry the command out.
 
     Returns:
-        0, or 1 if a source failed; the others are not held up by it.
+        0, or 1 if a source failed; the others are not held up by it. 130 after Ctrl-C, which lets
+        tables and drawings of what was seen so far be finished.
 
     Raises:
         FaceMaskZooError: An option is no good.
@@ -186,16 +187,17 @@ def detect(
     counts: collections.Counter[str] = collections.Counter()
     pictures = 0
     with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(finishing_on_interrupt())
         sinks = _sinks(stack, outputs, protected)
         jobs = _jobs(items, outputs.drawn, alone=items == list(sources))
         tick = stack.enter_context(_progress(jobs, quiet=quiet))
-        for job in jobs:
+        for job in itertools.takewhile(lambda _: not stopped(), jobs):
             try:
                 for frame, result in detect_and_draw(
                     detector,
                     job.source,
                     job.target,
-                    steps=_steps(outputs, selection),
+                    steps=_steps(outputs, selection, stopped),
                     sources=protected,
                 ):
                     for sink in sinks:
@@ -210,6 +212,8 @@ def detect(
     _summarise(pictures, counts, detector.classes)
     if failed and total > 1:
         log.error("facemask-zoo: %d of %d sources failed.", failed, total)
+    if stopped():
+        return STOPPED
     return FAILED if failed else 0
 
 
@@ -226,13 +230,14 @@ def show(result: Detections, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _steps(outputs: Outputs, selection: Selection) -> Steps:
+def _steps(outputs: Outputs, selection: Selection, stopped: Callable[[], bool]) -> Steps:
     return Steps(
         clip=selection.clip,
         fetch=functools.partial(fetch_image, allow_private=selection.allow_private),
         select=selection.select,
         draw=outputs.draw,
         overwrite=outputs.overwrite,
+        stopped=stopped,
     )
 
 
