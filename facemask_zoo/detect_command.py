@@ -36,7 +36,7 @@ from facemask_zoo.blurring import WAYS
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError, UnknownNameError
-from facemask_zoo.files import Sources
+from facemask_zoo.files import Sources, check_place
 from facemask_zoo.runner import STDIN, Steps, detect_and_draw, is_picture
 from facemask_zoo.sinks import Sink, coco_sink, crops_sink, csv_sink, text_sink
 from facemask_zoo.terminal import FAILED, STOPPED, finishing_on_interrupt, json_line
@@ -90,6 +90,9 @@ class Outputs:
             raise InvalidArgumentError("--crops: would show the faces that --blur hides.")
         if self.blur and not self.drawn:
             raise InvalidArgumentError("--blur: expected --output, where to draw.")
+        for folder in (self.yolo, self.voc, self.crops):
+            if folder:
+                check_place(folder)
         self._check_apart()
 
     def _check_apart(self) -> None:

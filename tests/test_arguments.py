@@ -184,3 +184,33 @@ def test_a_command_refuses_numbers_that_nobody_can_mean(
     assert "expected" in caplog.text + err
     assert option.replace("-", "_") in (caplog.text + err).replace("-", "_")
     assert not target.exists()
+
+
+IN_THE_WAY = {
+    "detect --output": ["detect", DEMO, DEMO, "--framework", "onnx", "--output"],
+    "detect --yolo": ["detect", DEMO, "--framework", "onnx", "--yolo"],
+    "detect --voc": ["detect", DEMO, "--framework", "onnx", "--voc"],
+    "detect --crops": ["detect", DEMO, "--framework", "onnx", "--crops"],
+    "mask": ["mask", DEMO],
+    "export": ["weights", "export", "--format", "onnx"],
+    "train": ["train", "--data", "FACES", "--images", "FACES", "--output"],
+    "eval --report": ["eval", "--data", "FACES", "--images", "FACES", "--report"],
+    "eval --save": ["eval", "--data", "FACES", "--images", "FACES", "--save-results"],
+}
+
+
+@pytest.mark.parametrize("name", IN_THE_WAY)
+@pytest.mark.parametrize("below", [False, True])
+def test_a_file_where_a_folder_goes_is_said_before_the_work(
+    name, below, faces, tmp_path, capsys, need
+):
+    if name == "train":
+        need("pytorch")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("theirs")
+    words = [str(faces) if word == "FACES" else str(word) for word in IN_THE_WAY[name]]
+    assert cli.main([*words, str(blocked / "inner" if below else blocked)]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert f"{blocked} is a file: expected a folder to write to" in err
+    assert blocked.read_text() == "theirs"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from facemask_zoo.arguments import check_count
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
-from facemask_zoo.files import atomic_path
+from facemask_zoo.files import atomic_path, check_place
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import write
 from facemask_zoo.ssd import anchors
@@ -81,6 +81,7 @@ class Trainer:
         overwrite: bool = False,
     ) -> None:
         check_count("workers", workers, 0)
+        check_place(folder)
         if not overwrite:
             _check_folder(folder)
         self.config = config
