@@ -13,7 +13,6 @@ from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.converters.formats.registry import Format
 from facemask_zoo.datasets import Dataset, check, read
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.evaluation.average_measures import AverageMeasures
 from facemask_zoo.evaluation.average_precision import ALL_SIZES
 from facemask_zoo.evaluation.runs import evaluate
@@ -64,22 +63,16 @@ class Accuracy:
         return f"AP50 on {self.framework}, {self.pictures} pictures: {labels}"
 
 
-def load_judges(
-    data: str | os.PathLike[str], images: str | os.PathLike[str] | None, bound: float
-) -> Dataset:
+def load_judges(data: str | os.PathLike[str], images: str | os.PathLike[str] | None) -> Dataset:
     """The labelled pictures to judge by; what is wrong with some is left out.
 
     Args:
         data: Annotations in any form that :func:`facemask_zoo.datasets.read` takes.
         images: Folder of the pictures; None for the usual one.
-        bound: Largest loss that is accepted.
 
     Raises:
         DatasetError: They cannot be read, or no face is left.
-        InvalidArgumentError: The bound is outside 0..1.
     """
-    if not 0 <= bound <= 1:
-        raise InvalidArgumentError(f"max_ap_loss: expected a number from 0 to 1, but got {bound}.")
     return check(read(data, images)).require_faces()
 
 

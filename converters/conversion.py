@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from facemask_zoo.arguments import check_number, path_text
 from facemask_zoo.converters import pruning
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
 from facemask_zoo.converters.formats.registry import (
@@ -207,11 +208,12 @@ def convert(
         DatasetError: `data` cannot be read, or shows no face.
         DownloadError: The source is not at hand and cannot be fetched.
     """
-    target = Path(target)
+    target = Path(path_text("target", target))
+    check_number("max_ap_loss", max_ap_loss, 0, 1)
     row = _writable(to, target, precision)
     if data is not None and row.name in RUNNERS:
         raise InvalidArgumentError(f"No detector runs {row.name!r}: its precision has no measure.")
-    dataset = None if data is None else load_judges(data, images, max_ap_loss)
+    dataset = None if data is None else load_judges(data, images)
     weights = open_weights(source)
     sources = Sources(source_files(weights.path) if weights.path else ())
     original = _with_input_size(weights.model(), input_size)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.arguments import check_count
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import Convolution, Level, Network, build
 
@@ -39,8 +39,7 @@ def prune(model: Model, multiple: int = 1) -> Model:
     Raises:
         InvalidArgumentError: `multiple` is not a positive integer.
     """
-    if not isinstance(multiple, int) or isinstance(multiple, bool) or multiple < 1:
-        raise InvalidArgumentError(f"multiple: expected a positive integer, but got {multiple!r}.")
+    check_count("multiple to prune to", multiple)
     model = model.without_subnormals()
     wiring = _Wiring()
     build(model.card.network, _PICTURE, wiring)

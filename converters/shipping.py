@@ -6,8 +6,11 @@ Usage: python -m facemask_zoo.converters.shipping zoo-260
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import itertools
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,7 @@ from facemask_zoo.cards import File, ModelCard
 from facemask_zoo.converters.formats.registry import find_format
 from facemask_zoo.files import atomic_path, check_target, sha256_of
 from facemask_zoo.model import Model
-from facemask_zoo.model_files import read, write
+from facemask_zoo.model_files import read, staged, write
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,7 @@ SHIPPED = (CANONICAL, "onnx")
 """What the repository and the wheel hold; everything else is written from the first of them."""
 
 SUMS = "SHA256SUMS"
+_SUM = re.compile("(?P<digest>[0-9a-f]{64})  (?P<name>.+)")
 
 
 def main() -> int:
@@ -81,7 +85,8 @@ def export(
 
     Args:
         model: What to write.
-        folder: Where ``<format>/<name><suffix>`` goes, with a list of digests, ``SHA256SUMS``.
+        folder: Where ``<format>/<name><suffix>`` goes, with a list of digests, ``SHA256SUMS``, in
+            which the lines of an earlier export stay.
         formats: Names of ``FORMATS``; those of every installed framework unless given.
         overwrite: Replace files that exist.
 
@@ -93,20 +98,45 @@ def export(
         FaceMaskZooError: A format cannot carry the model, or a package that it needs is missing.
     """
     sums = folder / SUMS
-    check_target(sums, overwrite=overwrite)
+    listed = _read_sums(sums, overwrite)
     rows = [find_format(name) for name in formats or native_formats()]
     targets = {row.name: folder / row.name / f"{model.card.name}{row.suffix}" for row in rows}
     for main_file in targets.values():  # before anything is written
         check_target(main_file, overwrite=overwrite)
-    mains, lines = [], []
-    for name, main_file in targets.items():
-        write(model, main_file, name, overwrite=overwrite)
-        mains.append(main_file)
-        parts = sorted(part for part in main_file.parent.rglob("*") if part.is_file())
-        lines += [f"{sha256_of(part)}  {part.relative_to(folder).as_posix()}" for part in parts]
-    with atomic_path(sums, overwrite=overwrite) as path:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return mains
+    parts: list[Path] = []
+    with contextlib.ExitStack() as stack:  # all are written aside, and then all are moved
+        for row in rows:
+            target = targets[row.name]
+            written = stack.enter_context(staged(model, target, row, overwrite=overwrite))
+            parts += [target.parent / part.name for part in written.parent.iterdir()]
+    for path in itertools.chain.from_iterable(map(_files_of, parts)):
+        listed[path.relative_to(folder).as_posix()] = sha256_of(path)
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(listed.items())]
+    with atomic_path(sums, overwrite=True) as path:
+        path.write_text("".join(lines), encoding="utf-8")
+    return list(targets.values())
+
+
+def _read_sums(path: Path, overwrite: bool) -> dict[str, str]:
+    """Digests by name of an earlier export, which are kept; nothing if there is none.
+
+    Raises:
+        OutputError: Something else is there, and is not to be replaced.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    lines = [_SUM.fullmatch(line) for line in text.splitlines()]
+    if not lines or not all(lines):
+        check_target(path, overwrite=overwrite)
+        return {}
+    return {line["name"]: line["digest"] for line in lines if line}
+
+
+def _files_of(path: Path) -> list[Path]:
+    """A file itself, or all files of a folder."""
+    return [part for part in path.rglob("*") if part.is_file()] if path.is_dir() else [path]
 
 
 def _all_files(files: Mapping[str, tuple[File, ...]]) -> list[File]:

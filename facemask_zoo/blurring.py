@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.arguments import check_number
+from facemask_zoo.errors import UnknownNameError
 
 _BLOCKS = 6
 """Mean colours that are left along the longer side of a face: too few to know it by."""
@@ -62,8 +62,7 @@ def _regions(
     pixels: NDArray[np.uint8], boxes: NDArray[np.float32], margin: float
 ) -> list[tuple[slice, slice]]:
     """Rows and columns of each box and its margin, inside the picture and never empty."""
-    if not isinstance(margin, int | float | np.number) or not 0 <= margin < math.inf:
-        raise InvalidArgumentError(f"margin: expected a number from 0, but got {margin!r}.")
+    check_number("margin", margin, 0)
     corners = boxes.astype(np.float64).reshape(-1, 2, 2)
     added = (corners[:, 1] - corners[:, 0]) * margin
     limit = np.array([pixels.shape[1], pixels.shape[0]])

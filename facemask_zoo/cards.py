@@ -12,6 +12,7 @@ from typing import Any
 
 from facemask_zoo import architectures
 from facemask_zoo.architectures import Architecture, DetectorNetwork
+from facemask_zoo.arguments import label_tuple, look_up
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.boxes import NMS_KINDS
@@ -152,7 +153,7 @@ class ModelCard:
                 if kind == _NO_ARCHITECTURE
                 else architectures.from_dict(kind, fields.pop("network"))
             )
-            fields["labels"] = tuple(fields.get("labels", ()))
+            fields["labels"] = label_tuple("labels", fields.get("labels", ()))
             if "preprocessing" in fields:
                 fields["preprocessing"] = Preprocessing.from_dict(fields["preprocessing"])
             if fields.get("source"):
@@ -201,8 +202,6 @@ def _check_texts(card: ModelCard) -> None:
         raise UnknownNameError.among("task", card.task, TASKS)
     if card.task == DETECTION and card.architecture is None:
         raise WeightsError("a detector needs an architecture, which says where its anchors lie")
-    if not all(isinstance(label, str) for label in card.labels):
-        raise WeightsError(f"expected labels, but got {card.labels!r:.100}")
     if not 0 < len(card.name) <= MAX_NAME_LENGTH or not card.name.isprintable():
         what = f"a name of up to {MAX_NAME_LENGTH} letters"
         raise WeightsError(f"expected {what}, but got {card.name!r:.100}")
@@ -226,10 +225,7 @@ def load_card(name: str) -> ModelCard:
     Raises:
         UnknownNameError: There is no such model.
     """
-    cards = _cards()
-    if name not in cards:
-        raise UnknownNameError.among("model", name, sorted(cards))
-    return cards[name]
+    return look_up("model", name, _cards())
 
 
 def weights_folder() -> Path:
@@ -239,5 +235,5 @@ def weights_folder() -> Path:
 
 @functools.cache
 def _cards() -> dict[str, ModelCard]:
-    cards = [ModelCard.from_json(path.read_bytes()) for path in weights_folder().glob("*.json")]
-    return {card.name: card for card in cards}
+    paths = sorted(weights_folder().glob("*.json"))
+    return {card.name: card for card in map(ModelCard.from_json, map(Path.read_bytes, paths))}

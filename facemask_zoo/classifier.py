@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.arguments import check_count, label_tuple
 from facemask_zoo.backends import Options
 from facemask_zoo.errors import InvalidArgumentError, WeightsError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, is_one_picture, load_image
@@ -118,19 +119,22 @@ class Classifier:
 
         Raises:
             WeightsError: The network is no classifier, or the file is damaged.
-            InvalidArgumentError: There are more or fewer labels than classes.
+            InvalidArgumentError: There are more or fewer labels than classes; or an argument is of
+                the wrong type.
             FaceMaskZooError: As :meth:`Detector.load`.
         """
+        check_count("max_pixels", max_pixels)
+        given = None if labels is None else label_tuple("labels", labels)
+        chosen = None if preprocessing is None else find_preprocessing(preprocessing)
         options = Options(device=device, precision=precision, threads=threads)
         session = open_session(model, framework=framework, options=options, trust=trust)
         count = classification.class_count(session.graph)
-        classes = tuple(session.card.classes if labels is None else labels)
+        classes = session.card.classes if given is None else given
         if len(classes) != count:
             raise InvalidArgumentError(
                 f"labels: expected {count}, one for each class, but got {list(classes)}."
             )
-        chosen = find_preprocessing(preprocessing or session.card.preprocessing)
-        return cls(session, classes, chosen, max_pixels)
+        return cls(session, classes, chosen or session.card.preprocessing, max_pixels)
 
     @property
     def input_shape(self) -> tuple[int, int]:

@@ -30,15 +30,16 @@ from rich.text import Text
 
 from facemask_zoo.addresses import fetch_image
 from facemask_zoo.annotate import LANGUAGES
+from facemask_zoo.arguments import check_number
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.blurring import WAYS
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError, UnknownNameError
-from facemask_zoo.files import Sources
+from facemask_zoo.files import Sources, check_place
 from facemask_zoo.runner import STDIN, Steps, detect_and_draw, is_picture
 from facemask_zoo.sinks import Sink, coco_sink, crops_sink, csv_sink, text_sink
-from facemask_zoo.terminal import FAILED, json_line
+from facemask_zoo.terminal import FAILED, STOPPED, finishing_on_interrupt, json_line
 from facemask_zoo.video import Clip, Frame, camera_index, expand, frame_count, is_video
 
 log = logging.getLogger(__name__)
@@ -84,10 +85,14 @@ class Outputs:
             raise UnknownNameError.among("--blur", self.blur, WAYS)
         if self.language not in LANGUAGES:
             raise UnknownNameError.among("--language", self.language, LANGUAGES)
+        check_number("margin", self.margin, 0)
         if self.blur and self.crops:
             raise InvalidArgumentError("--crops: would show the faces that --blur hides.")
         if self.blur and not self.drawn:
             raise InvalidArgumentError("--blur: expected --output, where to draw.")
+        for folder in (self.yolo, self.voc, self.crops):
+            if folder:
+                check_place(folder)
         self._check_apart()
 
     def _check_apart(self) -> None:
@@ -115,12 +120,19 @@ class Selection:
         labels: Labels of the faces; all if empty.
         min_size: Least length of a box's shorter side, in pixels.
         allow_private: Also fetch pictures from private addresses.
+
+    Raises:
+        InvalidArgumentError: `min_size` is no length.
     """
 
     clip: Clip
     labels: tuple[str, ...] = ()
     min_size: float | None = None
     allow_private: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_size is not None:
+            check_number("min_size", self.min_size, 0)
 
     def check(self, detector: Detector) -> None:
         """Refuse labels that the model does not know.
@@ -163,7 +175,8 @@ def detect(
     """Carry the command out.
 
     Returns:
-        0, or 1 if a source failed; the others are not held up by it.
+        0, or 1 if a source failed; the others are not held up by it. 130 after Ctrl-C, which lets
+        tables and drawings of what was seen so far be finished.
 
     Raises:
         FaceMaskZooError: An option is no good.
@@ -177,16 +190,17 @@ def detect(
     counts: collections.Counter[str] = collections.Counter()
     pictures = 0
     with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(finishing_on_interrupt())
         sinks = _sinks(stack, outputs, protected)
         jobs = _jobs(items, outputs.drawn, alone=items == list(sources))
         tick = stack.enter_context(_progress(jobs, quiet=quiet))
-        for job in jobs:
+        for job in itertools.takewhile(lambda _: not stopped(), jobs):
             try:
                 for frame, result in detect_and_draw(
                     detector,
                     job.source,
                     job.target,
-                    steps=_steps(outputs, selection),
+                    steps=_steps(outputs, selection, stopped),
                     sources=protected,
                 ):
                     for sink in sinks:
@@ -201,6 +215,8 @@ def detect(
     _summarise(pictures, counts, detector.classes)
     if failed and total > 1:
         log.error("facemask-zoo: %d of %d sources failed.", failed, total)
+    if stopped():
+        return STOPPED
     return FAILED if failed else 0
 
 
@@ -217,13 +233,14 @@ def show(result: Detections, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _steps(outputs: Outputs, selection: Selection) -> Steps:
+def _steps(outputs: Outputs, selection: Selection, stopped: Callable[[], bool]) -> Steps:
     return Steps(
         clip=selection.clip,
         fetch=functools.partial(fetch_image, allow_private=selection.allow_private),
         select=selection.select,
         draw=outputs.draw,
         overwrite=outputs.overwrite,
+        stopped=stopped,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from facemask_zoo import annotate as drawing
 from facemask_zoo import blurring, exports
+from facemask_zoo.arguments import check_number, label_tuple
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
 from facemask_zoo.images import load_image
 
@@ -60,7 +61,7 @@ class Detections:
         self._freeze("boxes", _constant("boxes", self.boxes, np.float32))
         self._freeze("scores", _constant("scores", self.scores, np.float32))
         self._freeze("class_ids", _constant("class_ids", self.class_ids, np.int64))
-        self._freeze("classes", tuple(self.classes))
+        self._freeze("classes", label_tuple("classes", self.classes))
         width, height = self.image_size
         self._freeze("image_size", (int(width), int(height)))
         attributes = {name: _constant(name, values) for name, values in self.attributes.items()}
@@ -158,14 +159,17 @@ class Detections:
 
         Raises:
             UnknownNameError: The model knows no such label.
+            InvalidArgumentError: A number is not finite, or out of range.
         """
         keep = np.ones(len(self), dtype=bool)
         if label is not None:
             wanted = self._ids_of([label] if isinstance(label, str) else label)
             keep &= np.isin(self.class_ids, wanted)
         if min_score is not None:
+            check_number("min_score", min_score, 0, 1)
             keep &= self.scores >= min_score
         if min_size is not None:
+            check_number("min_size", min_size, 0)
             keep &= (self.boxes[:, 2:] - self.boxes[:, :2]).min(axis=1) >= min_size
         return self[keep]
 

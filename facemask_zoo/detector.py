@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.architectures.pyramid import InputSize
+from facemask_zoo.arguments import check_count, check_number
 from facemask_zoo.backends import Backend, Options
 from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, ModelCard
 from facemask_zoo.detections import Detections
@@ -60,7 +61,7 @@ class Detector:
     loading: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_settings(self.conf, self.iou, self.nms)
+        _check_settings(self.conf, self.iou, self.nms, self.max_pixels)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy what it takes to load the detector again, not the framework's state."""
@@ -118,10 +119,11 @@ class Detector:
                 of those installed has them.
             WeightsError: The weights are damaged or altered.
             DownloadError: The weights are not at hand and cannot be fetched.
-            InvalidArgumentError: A threshold is outside 0..1; or the model has one input size
-                alone, or none in multiples of what is asked for.
+            InvalidArgumentError: An argument is of the wrong type, a threshold is outside 0..1; or
+                the model has one input size alone, or none in multiples of what is asked for.
         """
-        _check_settings(CONF if conf is None else conf, iou, nms)  # before anything is fetched
+        # before anything is fetched:
+        _check_settings(CONF if conf is None else conf, iou, nms, max_pixels)
         options = Options(device=device, precision=precision, threads=threads)
         session = open_session(
             model, framework=framework, options=options, trust=trust, input_size=input_size
@@ -130,7 +132,7 @@ class Detector:
         if card.task != DETECTION:
             raise WeightsError(f"{card.name!r} is no detector.")
         threshold = card.conf if conf is None else conf
-        suppression = nms or card.nms
+        suppression = card.nms if nms is None else nms
         backend = session.backend
         name = session.framework
         loading = {"model": place(model), "framework": name, "trust": trust, **vars(options)}
@@ -327,14 +329,9 @@ def _source_name(image: ImageSource) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
 
 
-def _check_settings(conf: float, iou: float, nms: str | None) -> None:
-    _check_fraction("conf", conf)
-    _check_fraction("iou", iou)
+def _check_settings(conf: float, iou: float, nms: str | None, max_pixels: int) -> None:
+    check_number("conf", conf, 0, 1)
+    check_number("iou", iou, 0, 1)
+    check_count("max_pixels", max_pixels)
     if nms is not None and nms not in NMS_KINDS:
         raise UnknownNameError.among("nms", nms, NMS_KINDS)
-
-
-def _check_fraction(name: str, value: object) -> None:
-    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:  # type: ignore[operator]
-        raise InvalidArgumentError(f"{name}: expected a number from 0 to 1, but got {value!r}.")

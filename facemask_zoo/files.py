@@ -95,12 +95,24 @@ def check_target(path: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: What is there is not to be replaced.
     """
+    check_place(path.parent)
     if not os.path.lexists(path):
         return
     if not overwrite:
         raise OutputError(f"{path} exists already and is not replaced unless you ask to overwrite.")
     if path.is_dir():
         _check_ours(path)
+
+
+def check_place(folder: Path) -> None:
+    """Make sure that a folder is there or can be made.
+
+    Raises:
+        OutputError: There is a file in its place, or in that of a folder above it.
+    """
+    nearest = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if os.path.lexists(nearest) and not nearest.is_dir():
+        raise OutputError(f"{nearest} is a file: expected a folder to write to.")
 
 
 class Sources:

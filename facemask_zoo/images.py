@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
-from facemask_zoo.errors import FaceMaskZooError, ImageError, InvalidArgumentError
+from facemask_zoo.arguments import check_count
+from facemask_zoo.errors import FaceMaskZooError, ImageError
 from facemask_zoo.extras import require
 from facemask_zoo.files import atomic_path
 
@@ -85,7 +86,7 @@ def load_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
         InvalidArgumentError: `max_pixels` is not a positive integer.
     """
-    check_max_pixels(max_pixels)
+    check_count("max_pixels", max_pixels)
     if isinstance(source, np.ndarray):
         return _from_array(source, max_pixels)
     if isinstance(source, Image.Image):
@@ -112,17 +113,6 @@ def is_one_picture(source: object) -> bool:
         return source.ndim < 4
     single = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike | Image.Image)
     return single or hasattr(source, "read") or not isinstance(source, Iterable)
-
-
-def check_max_pixels(max_pixels: int) -> None:
-    """Refuse a limit that is not a positive integer.
-
-    Raises:
-        InvalidArgumentError: It is not.
-    """
-    whole = isinstance(max_pixels, int | np.integer) and not isinstance(max_pixels, bool)
-    if not whole or max_pixels < 1:
-        raise InvalidArgumentError(f"max_pixels: expected a positive int, but got {max_pixels!r}.")
 
 
 def load_rgba(
@@ -156,7 +146,7 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
     Raises:
         ImageError: The picture is missing, damaged, empty, too large or of an unknown kind.
     """
-    check_max_pixels(max_pixels)
+    check_count("max_pixels", max_pixels)
     what = repr(os.fspath(path))
     with _file(Path(path)) as file, _opened(file, what, max_pixels) as image:
         width, height = image.size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from facemask_zoo.arguments import MAX_CLASSES
 from facemask_zoo.cards import (
     CLASSIFICATION,
     MAX_NAME_LENGTH,
@@ -18,7 +19,6 @@ from facemask_zoo.graph.matching import match, renamed_like
 from facemask_zoo.graph.program import Program, Tensors
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Level, Network
-from facemask_zoo.ssd.network import MAX_CLASSES
 
 _TEMPLATE = "aizoo-260"
 

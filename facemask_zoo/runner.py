@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,10 @@ def _as_it_is(result: Detections) -> Detections:
     return result
 
 
+def _never() -> bool:
+    return False
+
+
 def _annotated(image: NDArray[np.uint8], result: Detections) -> NDArray[np.uint8]:
     return result.annotate(image)
 
@@ -41,6 +46,7 @@ class Steps:
         select: Takes those faces of a result that count.
         draw: Makes the picture that is written.
         overwrite: Replace files that exist.
+        stopped: Whether to end before the next picture or frame, and keep what is done.
     """
 
     clip: Clip = WHOLE
@@ -48,6 +54,7 @@ class Steps:
     select: Callable[[Detections], Detections] = _as_it_is
     draw: Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]] = _annotated
     overwrite: bool = False
+    stopped: Callable[[], bool] = _never
 
 
 def detect_and_draw(
@@ -76,7 +83,7 @@ def detect_and_draw(
         FaceMaskZooError: The source cannot be read or the target cannot be written.
     """
     steps = steps or Steps()
-    stream = _frames(detector, source, steps)
+    stream = itertools.takewhile(lambda _: not steps.stopped(), _frames(detector, source, steps))
     sources = sources or Sources(expand(source))
     if target is not None and is_video(source):
         sources.check(target)

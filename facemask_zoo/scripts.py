@@ -16,7 +16,7 @@ from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.runner import Steps, detect_and_draw
 from facemask_zoo.ssd.postprocess import IOU
-from facemask_zoo.terminal import guarded, start_logging
+from facemask_zoo.terminal import STOPPED, finishing_on_interrupt, guarded, start_logging
 
 DEFAULT_MODEL = "aizoo-260"
 
@@ -48,11 +48,12 @@ def _run(framework: str, args: argparse.Namespace) -> int:
     source = args.img_path if is_image else args.video_path
     _check_prototxt(args)
     detector = Detector.load(args.model, framework=framework, conf=args.conf, iou=iou, nms="aizoo")
-    steps = Steps(overwrite=args.overwrite)
-    for _, result in detect_and_draw(detector, source, args.output, steps=steps):
-        sys.stdout.write(f"{result.to_rows()}\n")
-        sys.stdout.flush()
-    return 0
+    with finishing_on_interrupt() as stopped:
+        steps = Steps(overwrite=args.overwrite, stopped=stopped)
+        for _, result in detect_and_draw(detector, source, args.output, steps=steps):
+            sys.stdout.write(f"{result.to_rows()}\n")
+            sys.stdout.flush()
+        return STOPPED if stopped() else 0
 
 
 def _check_prototxt(args: argparse.Namespace) -> None:

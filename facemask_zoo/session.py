@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facemask_zoo.architectures.pyramid import InputSize
+from facemask_zoo.arguments import check_kind, path_text
 from facemask_zoo.backends import Backend, Options, find_framework, list_frameworks
 from facemask_zoo.cards import ModelCard, list_models
 from facemask_zoo.errors import (
@@ -68,7 +69,7 @@ def open_session(
         input_size: Side of the input in pixels, or (height, width); None for the card's.
 
     Raises:
-        InvalidArgumentError: The model has no such input size.
+        InvalidArgumentError: The model has no such input size, or an argument is of the wrong type.
         UnknownNameError: No such model or framework.
         FrameworkNotInstalledError: The framework is not installed or does not import.
         DeviceError: The framework lacks the device, precision or thread count here; or none of
@@ -76,6 +77,7 @@ def open_session(
         WeightsError: The weights are damaged or altered.
         DownloadError: The weights are not at hand and cannot be fetched.
     """
+    check_kind("trust", trust, bool)
     if framework != AUTO:
         find_framework(framework)  # before anything is fetched
     weights = open_weights(model, trust=trust)
@@ -90,7 +92,8 @@ def open_session(
 
 def place(model: str | os.PathLike[str]) -> str:
     """A model's name; or where its file lies, also for a process in another folder."""
-    return os.fspath(model) if os.fspath(model) in list_models() else os.path.abspath(model)
+    name = path_text("model", model)
+    return name if name in list_models() else os.path.abspath(name)
 
 
 def _open_again(arguments: dict[str, Any]) -> Session:

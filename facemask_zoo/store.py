@@ -26,6 +26,7 @@ import pooch
 
 from facemask_zoo import model_files
 from facemask_zoo.architectures.pyramid import InputSize, Pyramid
+from facemask_zoo.arguments import path_text
 from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
 from facemask_zoo.converters.formats.registry import find_format, format_for
 from facemask_zoo.errors import (
@@ -204,10 +205,11 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
 
     Raises:
         UnknownNameError: It is neither.
+        InvalidArgumentError: It is no text and no path.
         WeightsError: The file is damaged or of an unknown format; or it shall run as it is and
             holds no card.
     """
-    name = os.fspath(model)
+    name = path_text("model", model)
     if name in list_models():
         return Weights(load_card(name))
     path = Path(name)

@@ -18,8 +18,10 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import FaceMaskZooError
@@ -63,6 +65,32 @@ def guarded(run: Callable[[], int], program: str = "facemask-zoo") -> int:
         _discard_output()
         return FAILED
     return status
+
+
+@contextlib.contextmanager
+def finishing_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let what is under way be finished and kept on the first Ctrl-C; the second stops at once.
+
+    Yields:
+        A function that says whether to come to an end. Where Ctrl-C is not this thread's to
+        handle, it never does.
+    """
+    stop = threading.Event()
+    usual = signal.default_int_handler
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not usual:
+        yield stop.is_set
+        return
+
+    def note(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, usual)
+        stop.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield stop.is_set
+    finally:
+        signal.signal(signal.SIGINT, usual)
 
 
 def json_line(result: Detections) -> str:

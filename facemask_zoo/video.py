@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import glob
 import itertools
-import math
 import os
 import time as clock
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.addresses import is_image_address
+from facemask_zoo.arguments import check_count, check_number, path_text
 from facemask_zoo.errors import (
     ImageError,
     InvalidArgumentError,
@@ -25,7 +25,7 @@ from facemask_zoo.errors import (
     VideoError,
 )
 from facemask_zoo.extras import require
-from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, check_max_pixels, load_image
+from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, load_image
 from facemask_zoo.on_error import OnError, handled
 
 StreamSource = str | os.PathLike[str] | int
@@ -86,14 +86,14 @@ class Clip:
     end: float | None = None
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise InvalidArgumentError(f"every: expected at least 1, but got {self.every}.")
-        if not 0 <= self.start < math.inf:
-            raise InvalidArgumentError(f"start: expected seconds from 0, but got {self.start}.")
-        if self.end is not None and not self.end > self.start:
-            raise InvalidArgumentError(
-                f"end: expected more than start, {self.start} s, but got {self.end}."
-            )
+        check_count("every", self.every)
+        check_number("start", self.start, 0)
+        if self.end is not None:
+            check_number("end", self.end, 0)
+            if not self.end > self.start:
+                raise InvalidArgumentError(
+                    f"end: expected more than start, {self.start} s, but got {self.end}."
+                )
 
     def has(self, index: int, time: float) -> bool:
         """Whether a frame is to be read."""
@@ -140,7 +140,7 @@ def frames(
         TruncatedVideoError: A video breaks off, after the frames that could be read.
         FrameworkNotInstalledError: PyAV (videos) or OpenCV (cameras) is not installed.
     """
-    check_max_pixels(max_pixels)
+    check_count("max_pixels", max_pixels)
     name = _name(source)
     items: list[str] = []
     with handled(name, on_error):
@@ -186,16 +186,15 @@ def is_video(source: StreamSource) -> bool:
 
 def camera_index(source: StreamSource) -> int | None:
     """Number of the camera that a source stands for; None for anything else."""
-    if isinstance(source, int):
-        return source
-    name = os.fspath(source)
+    name = _name(source)
     digits = name.removeprefix(_CAMERA)
     is_file = digits == name and os.path.lexists(name)
     return int(digits) if digits.isascii() and digits.isdecimal() and not is_file else None
 
 
 def _name(source: StreamSource) -> str:
-    return f"{_CAMERA}{source}" if isinstance(source, int) else os.fspath(source)
+    is_camera = isinstance(source, int) and not isinstance(source, bool)
+    return f"{_CAMERA}{source}" if is_camera else path_text("source", source)
 
 
 def _is_live(name: str) -> bool:

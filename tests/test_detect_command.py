@@ -301,6 +301,34 @@ def test_control_c_ends_with_130(kind, weights, tmp_path):
     assert b"Traceback" not in errors
 
 
+def test_what_was_found_before_control_c_is_kept(weights, tmp_path):
+    """As of a camera, whose pictures never end."""
+    needs.package("av")
+    film, table, drawn = tmp_path / "long.mp4", tmp_path / "faces.csv", tmp_path / "drawn.mp4"
+    coco = tmp_path / "faces.json"
+    with VideoWriter(film, Fraction(25)) as writer:
+        for _ in range(3000):
+            writer.write(np.full((64, 64, 3), 90, np.uint8))
+    words = program("command", weights, film, "--csv", table, "--coco", coco, "--output", drawn)
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed_interrupts
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    seen, errors = process.communicate(timeout=60)
+    assert process.returncode == STOPPED, errors
+    assert b"Traceback" not in errors
+    lines = [json.loads(line) for line in seen.splitlines()]
+    assert 0 < len(lines) < 2900
+    faces = sum(len(line["detections"]) for line in lines)
+    with table.open() as file:
+        assert len(list(csv.DictReader(file))) >= faces > 0
+    assert len(json.loads(coco.read_text())) >= faces
+    assert len(list(frames(str(drawn)))) == len(lines) + 1  # the first was read above
+
+
 def test_two_outputs_never_share_a_file(detect, portrait, tmp_path, capsys):
     shared = tmp_path / "faces.png"
     for one, other in (("--csv", "--coco"), ("--output", "--csv"), ("--output", "--coco")):

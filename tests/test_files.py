@@ -249,9 +249,10 @@ with atomic_path(target / "folder") as path:
     }
 
 
-def test_a_target_below_a_file_is_an_error_of_the_system(tmp_path):
+def test_a_target_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OSError, match="file"), atomic_path(tmp_path / "file" / "below"):
+    below = tmp_path / "file" / "below" / "target"
+    with pytest.raises(OutputError, match="file is a file: expected a folder"), atomic_path(below):
         pytest.fail("the block must not begin")
 
 

@@ -85,7 +85,7 @@ class FamilyEmitter(ChannelsLastEmitter[Value], abc.ABC, Generic[Value]):
         if not self._has_inner_name(self.graph.by_name[name]):
             return stored.value
         if len(stored.shape) != 3:
-            return self.passed(stored.value, name)
+            return self.passed(stored.value, stored.shape, name)
         if stored.last and stored.shape[1:] != (1, 1):
             return self.transposed(stored.value, TO_FIRST, stored.shape, name)
         return self.reshaped(stored.value, stored.shape, name)
@@ -230,9 +230,9 @@ class FamilyEmitter(ChannelsLastEmitter[Value], abc.ABC, Generic[Value]):
     def softmax(self, value: Value, shape: Shape, name: str) -> Value:
         """Softmax along the last axis of the file."""
 
-    def passed(self, value: Value, name: str) -> Value:
-        """The value under another name; needed where `ends_are_unseen`."""
-        raise NotImplementedError
+    def passed(self, value: Value, shape: Shape, name: str) -> Value:
+        """The value under another name; a format may have something simpler for it."""
+        return self.reshaped(value, shape, name)
 
     def hard_swish(self, value: Value, shape: Shape, name: str) -> Value:
         """The value times its hard sigmoid."""

@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from facemask_zoo.arguments import look_up
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 
@@ -139,9 +140,7 @@ def find_format(name: str) -> Format:
     Raises:
         UnknownNameError: There is no such format.
     """
-    if name not in FORMATS:
-        raise UnknownNameError.among("format", name, FORMATS)
-    return FORMATS[name]
+    return look_up("format", name, FORMATS)
 
 
 def format_for(path: Path) -> Format:

@@ -207,7 +207,7 @@ class _Emitter(FamilyEmitter[str]):
         axes = self._integers(f"{name}/axes", [1, 2])
         return self._float("Mean", [value, axes], name, keep_dims=True)
 
-    def passed(self, value: str, name: str) -> str:
+    def passed(self, value: str, shape: Shape, name: str) -> str:
         return self._float("Identity", [value], name)
 
     def linear(

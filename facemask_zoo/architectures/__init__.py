@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from facemask_zoo.architectures.mobilenet import MobileNet
 from facemask_zoo.architectures.pyramid import InputSize, Pyramid
-from facemask_zoo.errors import UnknownNameError
+from facemask_zoo.arguments import look_up
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.ssd.network import Network
 
@@ -53,7 +53,5 @@ def from_dict(name: str, values: Mapping[str, Any]) -> Architecture:
         UnknownNameError: There is no such architecture.
         InvalidArgumentError: The values are not its configuration.
     """
-    if name not in ARCHITECTURES:
-        raise UnknownNameError.among("architecture", name, ARCHITECTURES)
-    architecture: Architecture = ARCHITECTURES[name].from_dict(values)
+    architecture: Architecture = look_up("architecture", name, ARCHITECTURES).from_dict(values)
     return architecture

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from facemask_zoo.architectures.checks import check_integer, check_labels
+from facemask_zoo.arguments import check_integer, check_labels, label_tuple
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -98,7 +98,7 @@ class MobileNet:
         """
         try:
             fields = dict(values)
-            fields["classes"] = tuple(fields["classes"])
+            fields["classes"] = label_tuple("classes", fields["classes"])
             fields["blocks"] = tuple(Block(**block) for block in fields["blocks"])
             return cls(**fields)
         except (KeyError, TypeError, AttributeError) as error:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from facemask_zoo.architectures.checks import check_integer, check_labels, check_numbers
+from facemask_zoo.arguments import check_integer, check_labels, check_numbers, label_tuple
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -184,7 +184,7 @@ class Pyramid:
             fields = dict(values)
             size = fields["input_size"]
             fields["input_size"] = size if isinstance(size, int) else tuple(size)
-            fields["classes"] = tuple(fields["classes"])
+            fields["classes"] = label_tuple("classes", fields["classes"])
             fields["stem"] = Stem(**fields["stem"])
             fields["stages"] = tuple(Stage(**stage) for stage in fields["stages"])
             fields["levels"] = tuple(_level(level) for level in fields["levels"])

@@ -7,8 +7,9 @@ import importlib
 import importlib.util
 from importlib import metadata
 
+from facemask_zoo.arguments import look_up
 from facemask_zoo.backends.base import Backend, Options
-from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError
+from facemask_zoo.errors import FrameworkNotInstalledError
 
 __all__ = ["FRAMEWORKS", "Backend", "Framework", "Options", "find_framework", "list_frameworks"]
 
@@ -147,6 +148,4 @@ def find_framework(name: str) -> Framework:
     Raises:
         UnknownNameError: There is no such framework.
     """
-    if name not in FRAMEWORKS:
-        raise UnknownNameError.among("framework", name, ["auto", *FRAMEWORKS])
-    return FRAMEWORKS[name]
+    return look_up("framework", name, FRAMEWORKS, "auto")

@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.arguments import check_kind
 from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.errors import DeviceError, WeightsError
 from facemask_zoo.graph.signature import Signature
@@ -38,11 +39,18 @@ class Options:
         precision: One of ``PRECISIONS``.
         threads: Number of CPU threads, 1 to ``threads.MAX_THREADS``; the framework's own choice if
             None.
+
+    Raises:
+        InvalidArgumentError: Device or precision is no text.
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("device", self.device, str)
+        check_kind("precision", self.precision, str)
 
     @property
     def device_index(self) -> int | None:

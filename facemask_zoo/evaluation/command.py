@@ -23,6 +23,7 @@ from facemask_zoo.evaluation.report import check_report, write_report
 from facemask_zoo.evaluation.results_file import write_results
 from facemask_zoo.evaluation.runs import PROTOCOLS, Run, Task, evaluate, evaluate_results
 from facemask_zoo.evaluation.table import render
+from facemask_zoo.files import check_place
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
 from facemask_zoo.store import open_weights
@@ -191,6 +192,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
         open_weights(model, trust=args.trust)
     if args.report:
         check_report(args.report, overwrite=args.overwrite)
+    if args.save_results:
+        check_place(args.save_results)
 
 
 def _measure_all(args: argparse.Namespace, inputs: Inputs) -> Iterator[Run]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facemask_zoo.errors import OutputError
-from facemask_zoo.files import atomic_path, sha256_of
+from facemask_zoo.files import atomic_path, check_place, sha256_of
 
 JOURNAL_NAME = ".facemask_zoo-mask.jsonl"
 """File in the output folder: one line of settings, then one per picture, before it is written."""
@@ -24,8 +24,8 @@ class Journal:
         settings: What the outputs depend on; a run that goes on must have the same.
 
     Raises:
-        OutputError: The folder holds the outputs of a run with other settings, or the journal is
-            damaged.
+        OutputError: The folder holds the outputs of a run with other settings, or is a file; or the
+            journal is damaged.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -33,6 +33,7 @@ class Journal:
         self._path = folder / JOURNAL_NAME
         self._entries: dict[str, dict[str, Any]] = {}
         self._digests: dict[str, set[str]] = {}
+        check_place(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._open(json.loads(json.dumps(settings)))
 

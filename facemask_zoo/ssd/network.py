@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from facemask_zoo.arguments import check_integer, check_labels, check_numbers, label_tuple
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -26,8 +27,6 @@ SCORES_NAME = "cls_branch_concat"
 _MAX_CHANNELS = 4096
 _MAX_INPUT_SIZE = 4096
 _MAX_STAGES = 64
-MAX_CLASSES = 4096
-_MAX_NUMBER = 1e6
 # Numbers per picture: what a description may make a framework take, half a gigabyte and less.
 _MAX_ACTIVATIONS = 1 << 27
 _MAX_OUTPUTS = 1 << 24
@@ -232,7 +231,7 @@ class Network:
         try:
             return cls(
                 input_size=values["input_size"],
-                classes=tuple(values["classes"]),
+                classes=label_tuple("classes", values["classes"]),
                 stages=tuple(Stage(**stage) for stage in values["stages"]),
                 levels=tuple(_level_from_dict(level) for level in values["levels"]),
                 variances=tuple(values["variances"]),
@@ -369,15 +368,13 @@ def _level_from_dict(values: Mapping[str, Any]) -> Level:
 
 
 def _check_network(network: Network) -> None:
-    _check_integer("input_size", network.input_size, 8, _MAX_INPUT_SIZE)
-    if not network.classes or not all(isinstance(label, str) for label in network.classes):
-        raise InvalidArgumentError(f"classes: expected labels, but got {network.classes!r}.")
-    _check_integer("number of classes", len(network.classes), 1, MAX_CLASSES)
-    _check_integer("number of stages", len(network.stages), 1, _MAX_STAGES)
-    _check_integer("number of levels", len(network.levels), 1, _MAX_STAGES)
+    check_integer("input_size", network.input_size, 8, _MAX_INPUT_SIZE)
+    check_labels(network.classes)
+    check_integer("number of stages", len(network.stages), 1, _MAX_STAGES)
+    check_integer("number of levels", len(network.levels), 1, _MAX_STAGES)
     for stage in network.stages:
-        _check_integer("stage filters", stage.filters, 1, _MAX_CHANNELS)
-        _check_integer("stage padding", stage.padding, 0, 1)
+        check_integer("stage filters", stage.filters, 1, _MAX_CHANNELS)
+        check_integer("stage padding", stage.padding, 0, 1)
         if not isinstance(stage.pool, bool):
             raise InvalidArgumentError(f"stage pool: expected a bool, but got {stage.pool!r}.")
     if network.stages[0].pool:
@@ -387,7 +384,7 @@ def _check_network(network: Network) -> None:
     last = max(level.stage for level in network.levels)
     if last < len(network.stages) - 1:
         raise InvalidArgumentError(f"No level sees the stages after stage {last}.")
-    _check_numbers("variances", network.variances)
+    check_numbers("variances", network.variances)
     if len(network.variances) != BOX_COORDINATES:
         raise InvalidArgumentError(f"variances: expected 4, but got {len(network.variances)}.")
     if min(network.stage_sizes) < 1:
@@ -396,27 +393,14 @@ def _check_network(network: Network) -> None:
             f"{len(network.stages)} stages: their sizes would be {network.stage_sizes}."
         )
     outputs = network.anchor_count * (BOX_COORDINATES + len(network.classes))
-    _check_integer("size of the outputs", outputs, 1, _MAX_OUTPUTS)
+    check_integer("size of the outputs", outputs, 1, _MAX_OUTPUTS)
     features = max(layer.outputs * size**2 for layer, size in _layer_sizes(network))
-    _check_integer("size of the largest feature map", features, 1, _MAX_ACTIVATIONS)
+    check_integer("size of the largest feature map", features, 1, _MAX_ACTIVATIONS)
 
 
 def _check_level(level: Level, stages: int) -> None:
-    _check_integer("level stage", level.stage, 0, stages - 1)
-    _check_integer("loc_filters", level.loc_filters, 1, _MAX_CHANNELS)
-    _check_integer("cls_filters", level.cls_filters, 1, _MAX_CHANNELS)
-    _check_numbers("anchor sizes", level.sizes)
-    _check_numbers("anchor ratios", level.ratios)
-
-
-def _check_integer(what: str, value: object, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise InvalidArgumentError(
-            f"{what}: expected an integer from {low} to {high}, but got {value!r}."
-        )
-
-
-def _check_numbers(what: str, values: Sequence[object]) -> None:
-    good = all(isinstance(v, int | float) and 0 < v < _MAX_NUMBER for v in values)
-    if not values or not good:
-        raise InvalidArgumentError(f"{what}: expected positive numbers, but got {values!r}.")
+    check_integer("level stage", level.stage, 0, stages - 1)
+    check_integer("loc_filters", level.loc_filters, 1, _MAX_CHANNELS)
+    check_integer("cls_filters", level.cls_filters, 1, _MAX_CHANNELS)
+    check_numbers("anchor sizes", level.sizes)
+    check_numbers("anchor ratios", level.ratios)

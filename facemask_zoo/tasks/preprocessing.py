@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.arguments import look_up
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
 from facemask_zoo.ssd.postprocess import WHOLE
 from facemask_zoo.ssd.preprocess import resize
@@ -118,6 +119,4 @@ def find_preprocessing(name: str | Preprocessing) -> Preprocessing:
     """
     if isinstance(name, Preprocessing):
         return name
-    if name not in PREPROCESSING:
-        raise UnknownNameError.among("preprocessing", name, PREPROCESSING)
-    return PREPROCESSING[name]
+    return look_up("preprocessing", name, PREPROCESSING)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets import FORMATS
 from facemask_zoo.errors import InvalidArgumentError
@@ -76,8 +77,9 @@ def run(args: argparse.Namespace) -> int:
         FaceMaskZooError: An option, the data or a file is not usable.
     """
     config = make_config(args)
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    threads = thread_count(args.threads)
+    if threads:
+        torch.set_num_threads(threads)
     photographs = load_photographs(config.data, config.network.classes)
     trainer = Trainer(
         config,

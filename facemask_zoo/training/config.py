@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 
 from facemask_zoo import architectures
 from facemask_zoo.architectures import DetectorNetwork
+from facemask_zoo.arguments import check_count, check_integer, check_number, check_numbers
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
 from facemask_zoo.training.assignment import AssignmentConfig
 from facemask_zoo.training.augment import AugmentConfig
@@ -22,6 +22,7 @@ from facemask_zoo.training.photographs import DataConfig
 CONFIGS_FOLDER = Path(__file__).parent / "configs"
 
 _MOST_BASES = 8
+_MAX_SEED = 2**63 - 1
 _DEFAULT_ARCHITECTURE = "ssd"
 
 
@@ -57,14 +58,15 @@ class ScheduleConfig:
     ema_decay: float = 0.998
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("stop", 0), ("decay", 0)):
-            if getattr(self, name) < least:
-                value = getattr(self, name)
-                raise InvalidArgumentError(f"{name}: expected {least} or more, but got {value}.")
+        for name, least in (("steps", 1), ("batch_size", 1)):
+            check_count(name, getattr(self, name), least)
+        for name in ("stop", "warmup", "decay"):
+            check_count(name, getattr(self, name), 0)
         for name in ("learning_rate", "clip"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value <= 0:
-                raise InvalidArgumentError(f"{name}: expected a positive number, but got {value}.")
+            check_numbers(name, [getattr(self, name)])
+        check_number("weight_decay", self.weight_decay, 0)
+        for name in ("final", "ema_decay"):
+            check_number(name, getattr(self, name), 0, 1)
 
     @property
     def end(self) -> int:
@@ -95,7 +97,8 @@ class TrainingConfig:
         architecture: Name of the network's architecture.
 
     Raises:
-        InvalidArgumentError: The network cannot be trained: its input is not square.
+        InvalidArgumentError: The network cannot be trained: its input is not square; or the seed is
+            negative.
     """
 
     name: str
@@ -113,6 +116,7 @@ class TrainingConfig:
     architecture: str = _DEFAULT_ARCHITECTURE
 
     def __post_init__(self) -> None:
+        check_integer("seed", self.seed, 0, _MAX_SEED)
         if not isinstance(self.network.input_size, int):
             raise InvalidArgumentError(
                 f"network: expected a square input, but got {self.network.input_size}."

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from facemask_zoo.arguments import check_count
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
-from facemask_zoo.files import atomic_path
+from facemask_zoo.files import atomic_path, check_place
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import write
 from facemask_zoo.ssd import anchors
@@ -64,6 +65,7 @@ class Trainer:
     Raises:
         OutputError: The folder holds files that this run would replace and could not go on from.
         DeviceError: The device is not there.
+        InvalidArgumentError: The number of workers is negative.
         WeightsError: What to start from is damaged or does not fit.
     """
 
@@ -78,6 +80,8 @@ class Trainer:
         workers: int = 1,
         overwrite: bool = False,
     ) -> None:
+        check_count("workers", workers, 0)
+        check_place(folder)
         if not overwrite:
             _check_folder(folder)
         self.config = config

@@ -93,3 +93,46 @@ def test_an_export_that_cannot_be_whole_writes_nothing(tmp_path):
             shipping.export(model, tmp_path, formats)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == [blocked]
         assert blocked.read_bytes() == theirs
+
+
+def listed(folder):
+    lines = (folder / shipping.SUMS).read_text().splitlines()
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def digests(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != shipping.SUMS]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def test_a_second_export_keeps_the_lines_of_the_first(tmp_path):
+    model = seeded_model(SMALL, 3)
+    shipping.export(model, tmp_path, ["safetensors"])
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "notes.txt").write_text("theirs")
+    shipping.export(model, tmp_path, ["onnx"])
+    expected = digests(tmp_path)
+    assert expected.pop("onnx/notes.txt")
+    assert listed(tmp_path) == expected
+    shipping.export(seeded_model(SMALL, 4), tmp_path, ["onnx"], overwrite=True)
+    assert listed(tmp_path).items() < digests(tmp_path).items()
+    assert len(listed(tmp_path)) == 2
+
+
+def test_a_list_that_is_none_of_ours_is_not_replaced(tmp_path):
+    sums = tmp_path / shipping.SUMS
+    sums.write_text("theirs\n")
+    with pytest.raises(OutputError):
+        shipping.export(seeded_model(SMALL, 3), tmp_path, ["safetensors"])
+    assert digests(tmp_path) == {}
+    assert sums.read_text() == "theirs\n"
+
+
+def test_a_companion_in_the_way_leaves_nothing_half_done(tmp_path):
+    model = seeded_model(SMALL, 3)
+    blocked = tmp_path / "ncnn" / f"{model.card.name}.bin"
+    blocked.parent.mkdir()
+    blocked.write_bytes(b"theirs")
+    with pytest.raises(OutputError, match="exists already"):
+        shipping.export(model, tmp_path, ["safetensors", "ncnn"])
+    assert list(digests(tmp_path)) == [f"ncnn/{blocked.name}"]

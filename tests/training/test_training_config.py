@@ -35,6 +35,11 @@ def test_recorded_configurations_are_readable(name):
     assert config.network.multiply_adds <= 759e6
 
 
+@pytest.mark.parametrize("name", RECORDED)
+def test_negatives_for_measuring_are_not_trained_on(name):
+    assert read_config(find_config(name)).data.held_out_negatives == 100
+
+
 def test_a_configuration_may_be_based_on_another(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
