@@ -133,7 +133,7 @@ docs: $(VENV)/.all
 	@echo "The site: out/site/index.html"
 
 notebooks: $(VENV)/.all
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
+	PYTHONWARNINGS=ignore TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
 
 # The same bytes from the same commit, wherever it is built.
 release: $(VENV)/.all
