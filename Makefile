@@ -133,7 +133,8 @@ docs: $(VENV)/.all
 	@echo "The site: out/site/index.html"
 
 notebooks: $(VENV)/.all
-	PYTHONWARNINGS=ignore TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
+	PYTHONWARNINGS=ignore TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
 
 # The same bytes from the same commit, wherever it is built.
 release: $(VENV)/.all

@@ -12,7 +12,7 @@ from typing import Any
 # Rich and argparse look at these when they are imported or asked.
 os.environ.update(COLUMNS="88", TERMINAL_WIDTH="88", NO_COLOR="1")
 
-from facemask_zoo import cli  # noqa: E402
+from facemask_zoo import cli
 
 _PLACE = re.compile(r"<!-- help: (.+?) -->")
 

@@ -119,6 +119,8 @@ def test_extras_and_targets_that_pages_name_exist():
 
 
 def test_a_block_that_fails_is_seen(user_folder, monkeypatch):
-    block = pages.Block(ROOT / "README.md", 1, "bash", "facemask-zoo detect nowhere.jpg\n", *4 * ("",))
+    block = pages.Block(
+        ROOT / "README.md", 1, "bash", "facemask-zoo detect nowhere.jpg\n", *4 * ("",)
+    )
     with pytest.raises(AssertionError):
         run_shell(block, monkeypatch)
