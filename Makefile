@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files lock goldens clean help
+.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,9 @@ help:
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
 	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
+	@echo "make docs     the pages of docs/ as a site, in out/site"
+	@echo "make notebooks  run the notebooks of docs/ and keep what they print"
+	@echo "make release  wheel, source and every model in every format into dist/, with SHA256SUMS"
 	@echo "make lock     write the versions in the environment to constraints.txt"
 	@echo "make goldens  rebuild the golden tensors of the tests"
 	@echo "make clean    remove environments and caches"
@@ -123,6 +126,19 @@ fuzz: $(VENV)/.all
 	$(PIP_INSTALL) atheris
 	@for kind in $$($(ATTACK).samples); do \
 		echo "$$kind" && $(ATTACK).fuzz $$kind --seconds $(FUZZ_SECONDS) || exit 1; done
+
+# Warnings are errors: broken links, pages that are not in the navigation, faulty docstrings.
+docs: $(VENV)/.all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site: out/site/index.html"
+
+notebooks: $(VENV)/.all
+	PYTHONWARNINGS=ignore TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False docs/notebooks/*.ipynb
+
+# The same bytes from the same commit, wherever it is built.
+release: $(VENV)/.all
+	$(BIN)/python .ci/release.py dist
 
 # The versions that were tested. MXNet keeps NumPy at 1.26, but is only there on Python 3.11.
 lock:
