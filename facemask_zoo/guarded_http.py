@@ -1,4 +1,4 @@
-"""Requests to addresses that people give: never to private networks unless asked, never for long."""
+"""Requests to addresses that people give: no private ones unless asked, and none for long."""
 
 from __future__ import annotations
 
