@@ -6,6 +6,8 @@ import argparse
 import contextlib
 import dataclasses
 import datetime
+import functools
+import itertools
 import logging
 import signal
 import sys
@@ -142,10 +144,15 @@ def run(args: argparse.Namespace) -> int:
         webhook = stack.enter_context(_webhook(args)) if args.webhook else None
         detector = _detector(args)
         watch.rule.check(detector.classes)
+        stream = _opened(args, watch.zones)
         sinks: list[_EventSink] = [stack.enter_context(_event_lines(args, sources))]
         if webhook:
             sinks.append(webhook)
-        stopped_by = _follow(args, detector, watch, sources, sinks)
+        results = functools.partial(_results, args, detector, watch, stream)
+        stopped_by = _follow(args, results, watch, sinks)
+        _write_reports(args, watch.report, sources)
+    if isinstance(stopped_by, FaceMaskZooError):
+        raise stopped_by
     if stopped_by:
         return _SIGNAL_BASE + stopped_by
     return FAILED if webhook and webhook.failed else 0
@@ -228,27 +235,22 @@ def _event_lines(args: argparse.Namespace, sources: Sources) -> Iterator[_EventS
 
 def _follow(
     args: argparse.Namespace,
-    detector: Detector,
+    results: Callable[[list[int]], Iterator[Detections]],
     watch: _Watch,
-    sources: Sources,
     sinks: list[_EventSink],
-) -> int:
-    """Look at every frame, then write the reports; returns the number of a signal, or 0."""
-    problem: FaceMaskZooError | None = None
+) -> FaceMaskZooError | int:
+    """Look at every frame; returns what ended it: an error, the number of a signal, or 0."""
     live = is_live(args.source)
     with _heeding_signals() as stopped_by:
         try:
-            for result in _results(args, detector, watch, stopped_by):
+            for result in results(stopped_by):
                 watch.report.update(result)
                 for event in watch.rule.update(result):
                     told = dataclasses.replace(event, clock=_now()) if live else event
                     for sink in sinks:
                         sink(told)
         except VideoError as error:
-            problem = error
-    _write_reports(args, watch.report, sources)
-    if problem:
-        raise problem
+            return error
     return stopped_by[0]
 
 
@@ -256,21 +258,35 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
 
 
+def _opened(args: argparse.Namespace, zones: list[Zone]) -> Iterator[Frame]:
+    """The frames; the first is read already, and zones lie in it."""
+    stream = frames(args.source, clip=Clip(args.every, args.start, args.end))
+    first = next(stream, None)
+    if first is None:
+        raise VideoError(f"{args.source!r} has no frames, or none in the part asked for.")
+    for zone in zones:
+        zone.check_inside((first.image.shape[1], first.image.shape[0]))
+    return itertools.chain([first], stream)
+
+
 def _results(
-    args: argparse.Namespace, detector: Detector, watch: _Watch, stopped_by: list[int]
+    args: argparse.Namespace,
+    detector: Detector,
+    watch: _Watch,
+    stream: Iterator[Frame],
+    stopped_by: list[int],
 ) -> Iterator[Detections]:
-    clip = Clip(args.every, args.start, args.end)
-    stream = _until(stopped_by, _checked_zones(frames(args.source, clip=clip), watch.zones))
+    wanted = _until(stopped_by, stream)
     if args.output is None:
-        yield from (watch.tracker.update(detector.detect_frame(frame)) for frame in stream)
+        yield from (watch.tracker.update(detector.detect_frame(frame)) for frame in wanted)
         return
     steps = Steps(
-        clip=clip,
+        clip=Clip(args.every, args.start, args.end),
         select=watch.tracker.update,
         draw=lambda image, result: draw_zones(result.annotate(image), watch.zones),
         overwrite=args.overwrite,
     )
-    for _, result in draw_video(detector, args.source, stream, args.output, steps):
+    for _, result in draw_video(detector, args.source, wanted, args.output, steps):
         yield result
 
 
@@ -278,15 +294,6 @@ def _until(stopped_by: list[int], stream: Iterator[Frame]) -> Iterator[Frame]:
     for frame in stream:
         if stopped_by[0]:
             return
-        yield frame
-
-
-def _checked_zones(stream: Iterator[Frame], zones: list[Zone]) -> Iterator[Frame]:
-    """The frames; zones are looked at before anything is drawn."""
-    for number, frame in enumerate(stream):
-        if number == 0:
-            for zone in zones:
-                zone.check_inside((frame.image.shape[1], frame.image.shape[0]))
         yield frame
 
 

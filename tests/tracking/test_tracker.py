@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_who_takes_the_mask_off_stays_the_same(detector, tmp_path):
     path = film(tmp_path / "gate.mp4", actors, 4)
     results = [result for result in Tracker().follow(detector.stream(path)) if len(result)]
     assert {int(n) for result in results for n in result.attributes["track_id"]} == {1}
-    changes = [b.time for a, b in zip(results, results[1:], strict=False) if a.labels != b.labels]
+    changes = [b.time for a, b in itertools.pairwise(results) if a.labels != b.labels]
     assert len(changes) == 1
     assert 2 <= changes[0] <= 3
     assert (results[0].labels, results[-1].labels) == (["mask"], ["no_mask"])

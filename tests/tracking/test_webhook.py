@@ -134,7 +134,7 @@ def test_redirects_are_not_followed(server, caplog):
 @pytest.mark.parametrize("path", ["/slow/3", "/drip"])
 def test_slow_servers_are_cut_off(server, path):
     start = time.monotonic()
-    with pytest.raises(UnreachableError, match="too long|timed out"):
+    with pytest.raises(UnreachableError, match="too long"):
         post(server.address + path, b"{}", timeout=0.4, allow_private=True)
     assert time.monotonic() - start < 2
 

@@ -63,7 +63,7 @@ def test_a_face_is_in_a_zone_if_its_middle_is(points):
         zone = Zone("a", tuple(points))
     except InvalidArgumentError:
         assume(False)
-    grid = np.mgrid[-1:61:7, -1:61:7].reshape(2, -1).T + (0.37, 0.61)
+    grid = np.mgrid[-1:61:7, -1:61:7].reshape(2, -1).T + np.array([0.37, 0.61])
     expected = []
     for x, y in grid:
         crossings = 0
