@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError
+from facemask_zoo.exports import TRACK_ID
 from facemask_zoo.extras import require
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def _draw(image: Image.Image, detections: Detections, language: str, panel: bool
     if panel and len(detections):
         _draw_panel(canvas, detections.counts())
     for index in _largest_first(detections.boxes):
-        _draw_tag(canvas, index, looks[index], float(detections.scores[index]))
+        _draw_tag(canvas, index, looks[index], _texts(detections, index, looks[index]))
     return canvas
 
 
@@ -221,11 +222,20 @@ def _thick_line(draw: ImageDraw.ImageDraw, line: Rectangle, width: int, colour: 
     draw.rectangle((x1 - before, y1 - before, x2 + after, y2 + after), fill=colour)
 
 
-def _draw_tag(canvas: _Canvas, index: int, look: _Look, score: float) -> None:
-    """Label and score beside a face; less, or nothing, where there is no room."""
+def _texts(detections: Detections, index: int, look: _Look) -> tuple[str, str]:
+    """What a tag says, in full and in short: who it is matters more than the score."""
+    score = f"{float(detections.scores[index]):.2f}"
+    if TRACK_ID not in detections.attributes:
+        return f"{look.word} {score}", score
+    number = f"#{detections.attributes[TRACK_ID][index]}"
+    return f"{number} {look.word}", number
+
+
+def _draw_tag(canvas: _Canvas, index: int, look: _Look, texts: tuple[str, str]) -> None:
+    """A text beside a face; the shorter, or nothing, where there is no room."""
     box: list[float] = canvas.faces[index].tolist()
     wide = box[2] - box[0]
-    for text, share in ((f"{look.word} {score:.2f}", 1.6), (f"{score:.2f}", 1.1)):
+    for text, share in zip(texts, (1.6, 1.1), strict=True):
         size = canvas.text_size
         while size >= canvas.least_text_size:
             width, height = _text_box(canvas.font(size), text)

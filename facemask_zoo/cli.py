@@ -67,6 +67,9 @@ _MODULE_COMMANDS = {
     "train": _ModuleCommand(
         "facemask_zoo.training.command", "training", "Train or fine-tune a model."
     ),
+    "watch": _ModuleCommand(
+        "facemask_zoo.tracking.command", "tracking", "Follow people in a video or camera."
+    ),
 }
 
 app = typer.Typer(

@@ -81,6 +81,14 @@ class OutputError(FaceMaskZooError):
     """A file or folder is in the way that is not to be replaced, or the output is a source."""
 
 
+class AddressError(FaceMaskZooError):
+    """A web address is wrong, private, or does not take what is sent there."""
+
+
+class UnreachableError(AddressError):
+    """Nobody answers at an address, or not in time; it may be worth another try."""
+
+
 class DownloadError(FaceMaskZooError):
     """A file is not at hand and could not be fetched."""
 

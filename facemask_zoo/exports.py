@@ -28,7 +28,9 @@ COLUMNS = (
 )
 """The columns of every table, before those of attributes."""
 
-_TRACK_ID = "track_id"
+TRACK_ID = "track_id"
+"""The attribute that says who is who in a video."""
+
 _SCORE_DIGITS = 6
 _PIXEL_DIGITS = 3
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -117,8 +119,8 @@ def to_voc(result: Detections) -> str:
 def to_supervision(result: Detections) -> Any:
     """See :meth:`Detections.to_supervision`."""
     supervision = require("supervision", "supervision")
-    data = {name: v.copy() for name, v in result.attributes.items() if name != _TRACK_ID}
-    ids = result.attributes.get(_TRACK_ID)
+    data = {name: v.copy() for name, v in result.attributes.items() if name != TRACK_ID}
+    ids = result.attributes.get(TRACK_ID)
     return supervision.Detections(
         xyxy=result.boxes.copy(),
         confidence=result.scores.copy(),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facemask_zoo.addresses import MAX_BYTES
 from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import ImageError, TruncatedVideoError
+from facemask_zoo.errors import ImageError, VideoError
 from facemask_zoo.files import Sources, check_target
 from facemask_zoo.images import WRITABLE_SUFFIXES, load_image, save_image
 from facemask_zoo.video import WHOLE, Clip, Frame, expand, frames, is_video
@@ -87,7 +87,7 @@ def detect_and_draw(
     sources = sources or Sources(expand(source))
     if target is not None and is_video(source):
         sources.check(target)
-        yield from _draw_video(detector, source, stream, target, steps)
+        yield from draw_video(detector, source, stream, target, steps)
         return
     for frame in stream:
         path = _picture_path(target, frame)
@@ -121,15 +121,30 @@ def _frames(detector: Detector, source: str, steps: Steps) -> Iterator[Frame]:
     yield Frame(load_image(data, detector.max_pixels), STDIN)
 
 
-def _draw_video(
+def draw_video(
     detector: Detector, source: str, stream: Iterator[Frame], target: Path, steps: Steps
 ) -> Iterator[tuple[Frame, Detections]]:
-    """Annotate a video; of one that breaks off, what could be read is kept."""
+    """Annotate a video; of one that breaks off, what could be read is kept.
+
+    Args:
+        detector: What to run.
+        source: Where the frames come from; if it is a file, its sound is copied.
+        stream: The frames.
+        target: Video to write.
+        steps: What to do with each frame.
+
+    Yields:
+        Each frame, and what was found in it.
+
+    Raises:
+        VideoError: The video or camera breaks off; what could be read was drawn.
+        FaceMaskZooError: The target cannot be written.
+    """
     first = next(stream, None)
     if first is None:
         return
     sound = source if Path(source).is_file() else None
-    broken: TruncatedVideoError | None = None
+    broken: VideoError | None = None
     with VideoWriter(
         target, first.rate, overwrite=steps.overwrite, sound=sound, clip=steps.clip
     ) as writer:
@@ -141,7 +156,7 @@ def _draw_video(
             yield frame, result
             try:
                 frame = next(stream, None)
-            except TruncatedVideoError as error:
+            except VideoError as error:  # a camera ends in no other way
                 broken, frame = error, None
     if broken:
         raise broken

@@ -34,7 +34,7 @@ def csv_sink(path: Path, sources: Sources, *, overwrite: bool = False) -> Iterat
     Raises:
         OutputError: The file is in the way or cannot be written.
     """
-    with _text_file(path, sources, overwrite) as file:
+    with text_file(path, sources, overwrite=overwrite) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
 
@@ -51,7 +51,7 @@ def coco_sink(path: Path, sources: Sources, *, overwrite: bool = False) -> Itera
 
     Args and errors are those of :func:`csv_sink`.
     """
-    with _text_file(path, sources, overwrite) as file:
+    with text_file(path, sources, overwrite=overwrite) as file:
         pictures = entries = 0
 
         def write(_: Frame, result: Detections, name: str) -> None:
@@ -107,7 +107,11 @@ def crops_sink(folder: Path, margin: float, sources: Sources, *, overwrite: bool
 
 
 @contextlib.contextmanager
-def _text_file(path: Path, sources: Sources, overwrite: bool) -> Iterator[IO[Any]]:
+def text_file(path: Path, sources: Sources, *, overwrite: bool = False) -> Iterator[IO[Any]]:
+    """A text file that appears when the block ends without an error.
+
+    Args and errors are those of :func:`csv_sink`.
+    """
     sources.check(path)
     with _errors(path), atomic_path(path, overwrite=overwrite) as temporary:  # noqa: SIM117
         with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:

@@ -165,7 +165,7 @@ def expand(source: str) -> list[str]:
     Raises:
         ImageError: The folder or glob holds no pictures, or cannot be read.
     """
-    if _is_live(source) or os.path.isfile(source):
+    if is_live(source) or os.path.isfile(source):
         return [source]
     if os.path.isdir(source):
         found = _pictures(source)
@@ -181,7 +181,7 @@ def expand(source: str) -> list[str]:
 def is_video(source: StreamSource) -> bool:
     """Whether a source is a video, camera or network stream rather than pictures."""
     name = _name(source)
-    return not is_image_address(name) and (_is_live(name) or _is_video(Path(name)))
+    return not is_image_address(name) and (is_live(name) or _is_video(Path(name)))
 
 
 def camera_index(source: StreamSource) -> int | None:
@@ -197,7 +197,7 @@ def _name(source: StreamSource) -> str:
     return f"{_CAMERA}{source}" if is_camera else path_text("source", source)
 
 
-def _is_live(name: str) -> bool:
+def is_live(name: str) -> bool:
     """Whether it is a camera or an address, and so no file, folder or glob."""
     return camera_index(name) is not None or name.lower().startswith(_STREAM_SCHEMES)
 
@@ -321,7 +321,7 @@ def frame_count(name: str) -> int | None:
         VideoError: It is missing or damaged.
         FrameworkNotInstalledError: PyAV is not installed.
     """
-    if _is_live(name) or not Path(name).is_file():
+    if is_live(name) or not Path(name).is_file():
         return None
     with open_video(name) as container:
         streams = container.streams.video
