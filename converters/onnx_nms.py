@@ -3,7 +3,7 @@
 The input is ``data`` (N, 3, S, S). Outputs list the faces of all pictures, those of a picture with
 the best score first:
 
-- ``boxes`` (M, 4): xyxy as fractions of the picture, clipped to it;
+- ``boxes`` (M, 4): xyxy as fractions of the input, clipped to it;
 - ``scores`` (M,) and ``class_ids`` (M,);
 - ``pictures`` (M,): which of the N pictures the face is in.
 """

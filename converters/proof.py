@@ -47,7 +47,7 @@ class Difference:
 
     Attributes:
         sample: Name of the sample.
-        outputs: Largest difference of each output by name; of boxes, as fractions of the picture,
+        outputs: Largest difference of each output by name; of boxes, as fractions of the input,
             if the file gives those. NaN if one is not a number.
         faces: How many the reference finds; None for a network that is no detector.
         same_faces: Whether the framework finds the same: classes equal, boxes within a pixel.

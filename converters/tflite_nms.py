@@ -3,7 +3,7 @@
 The input is ``data`` (1, S, S, 3): TFLite's operator for it takes one picture. Outputs, best score
 first, of which the first ``count`` rows count:
 
-- ``boxes`` (1, 100, 4): xyxy as fractions of the picture, not clipped to it;
+- ``boxes`` (1, 100, 4): xyxy as fractions of the input, not clipped to it;
 - ``class_ids`` (1, 100) and ``scores`` (1, 100);
 - ``count`` (1,).
 """
