@@ -40,15 +40,13 @@ log = logging.getLogger(__name__)
 SECTION = "matrix"
 NETWORKS_SECTION = "networks"
 _NETWORK_FORMAT = "onnx"
-SSD_ALONE = ("coreml", "onnx_nms", "tflite_nms")
-"""Formats that are written for single-shot detectors alone; files of the last two give boxes."""
 REFUSED = "⚪"
 PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
 _LEGEND = (
     f"{PROVEN} written, read back where there is a reader, and run with the reference's outputs by "
     f"what is named below; {WRITTEN} the same, but not run, since that is not installed; {FAILED} "
-    f"failed; {ABSENT} the source is not at hand. Core ML runs on Apple's systems alone: here, the "
-    f"written program is carried out operation by operation in NumPy."
+    f"failed; {ABSENT} the source is not at hand. Core ML runs on Apple's systems alone; the "
+    f"tests carry its programs out operation by operation in NumPy."
 )
 
 
@@ -171,7 +169,7 @@ def convert_there_and_back(source: Path, target: Format) -> dict[str, Any]:
             back = source.parent / target.name / "back" / source.name
             proofs.append(convert(there, back, source.suffix[1:]).proof)
     except FaceMaskZooError as error:
-        refused = isinstance(error, UnsupportedOperationError) or target.name in SSD_ALONE
+        refused = isinstance(error, UnsupportedOperationError) or target.gives_boxes
         return {"problem": str(error), "refused": refused, "runners": [], "largest": None}
     shares = [p.worst[name] / limit for p in proofs for name, limit in p.tolerances.items()]
     runners = [f"{run.framework} {run.version}" for run in proofs[0].runs if run.differences]
@@ -186,13 +184,15 @@ def network_report(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
         f"- `{name}` as `{to}`: {cell['problem']}"
         for to, row in cells.items()
         for name, cell in row.items()
-        if cell["refused"] and to not in SSD_ALONE
+        if cell["refused"] and not FORMATS[to].gives_boxes
     ]
     every = [cell["largest"] for row in cells.values() for cell in row.values()]
     largest = max(share for share in every if share is not None)
+    give_boxes = ", ".join(to for to in cells if FORMATS[to].gives_boxes)
     foot = (
         f"From ONNX into the format and, where it is read, back. {REFUSED} the format does not "
-        f"carry the network: {', '.join(SSD_ALONE)} are for single-shot detectors. The largest "
+        f"carry the network: {give_boxes} give boxes, which takes a detector whose anchors the "
+        f"zoo knows. {WRITTEN} written, but nothing here runs it. The largest "
         f"difference is {largest:.2f} of its tolerance. {environment.sentence()}. "
         f"Made by `make convert-matrix`."
     )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from facemask_zoo.arguments import check_number, path_text
+from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters import pruning
 from facemask_zoo.converters.accuracy import MAX_AP_LOSS, Accuracy, judge, load_judges
 from facemask_zoo.converters.formats.registry import (
@@ -24,10 +25,10 @@ from facemask_zoo.converters.formats.registry import (
     format_for,
 )
 from facemask_zoo.converters.proof import Difference, Proof, prove
-from facemask_zoo.converters.runners import RUNNERS
 from facemask_zoo.converters.samples import Sample, make_samples
 from facemask_zoo.errors import (
     ConversionError,
+    FrameworkNotInstalledError,
     InvalidArgumentError,
     UnknownNameError,
     WeightsError,
@@ -148,10 +149,15 @@ class Report:
         if not self.proof.tolerable and not self.excused:
             return f"Out of tolerance: {_excess(self.proof)}."
         if not self.proof.has_run:
-            return "No framework that runs this format is installed: the outputs are unproven."
+            return f"The outputs are unproven: {self._obstacles()}."
         if self.excused:
             return "Proven: average precision is within the bound on every framework."
         return "Proven: every framework agrees with the reference, within the tolerance."
+
+    def _obstacles(self) -> str:
+        """Why nothing has run the file."""
+        problems = (run.problem.rstrip(".") for run in self.proof.runs)
+        return "; ".join(problems) or "no framework here runs this format"
 
 
 def convert(
@@ -211,8 +217,8 @@ def convert(
     target = Path(path_text("target", target))
     check_number("max_ap_loss", max_ap_loss, 0, 1)
     row = _writable(to, target, precision)
-    if data is not None and row.name in RUNNERS:
-        raise InvalidArgumentError(f"No detector runs {row.name!r}: its precision has no measure.")
+    if data is not None:
+        _check_measurable(row)
     dataset = None if data is None else load_judges(data, images)
     weights = open_weights(source)
     sources = Sources(source_files(weights.path) if weights.path else ())
@@ -256,6 +262,20 @@ def _writable(to: str | None, target: Path, precision: str) -> Format:
             f"but got precision {precision!r}. Formats that offer it: {', '.join(able) or 'none'}."
         )
     return row
+
+
+def _check_measurable(row: Format) -> None:
+    """See that a framework here can run what will be written."""
+    able = [framework for framework in FRAMEWORKS.values() if row.name in framework.formats]
+    if not able:
+        raise InvalidArgumentError(
+            f"data: no framework runs {row.name!r}, so that there is no average precision of it."
+        )
+    if not any(framework.installed for framework in able):
+        commands = " or ".join(framework.install_command for framework in able)
+        raise FrameworkNotInstalledError(
+            f"data: nothing that runs {row.name!r} is installed. Run: {commands}"
+        )
 
 
 def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer | None:

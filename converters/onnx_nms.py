@@ -3,7 +3,7 @@
 The input is ``data`` (N, 3, S, S). Outputs list the faces of all pictures, those of a picture with
 the best score first:
 
-- ``boxes`` (M, 4): xyxy as fractions of the picture, clipped to it;
+- ``boxes`` (M, 4): xyxy as fractions of the input, clipped to it;
 - ``scores`` (M,) and ``class_ids`` (M,);
 - ``pictures`` (M,): which of the N pictures the face is in.
 """
@@ -19,8 +19,7 @@ from onnx import helper
 from facemask_zoo.converters.formats.onnx import OnnxEmitter, image_input
 from facemask_zoo.converters.suppression import anchor_centres
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Network
-from facemask_zoo.ssd.network import BOX_COORDINATES
+from facemask_zoo.ssd.grid import BOX_COORDINATES, AnchoredDetector
 from facemask_zoo.ssd.postprocess import IOU
 
 _FLOAT, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -28,7 +27,7 @@ _FLOAT, _INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 
 def write(model: Model, path: Path) -> None:
     """Write the graph; its thresholds are the card's and the zoo's."""
-    network = model.card.network
+    network = model.card.detector
     builder = OnnxEmitter(model.program)
     builder.emit()
     loc, scores = model.graph.outputs
@@ -39,7 +38,7 @@ def write(model: Model, path: Path) -> None:
     path.write_bytes(builder.finish([image_input(model.graph)], _outputs()))
 
 
-def _decode(builder: OnnxEmitter, network: Network, loc: str) -> str:
+def _decode(builder: OnnxEmitter, network: AnchoredDetector, loc: str) -> str:
     """Boxes (N, A, 4) as normalised corners, from raw offsets."""
     anchors = anchor_centres(network)
     centre, size = np.split(anchors, 2, axis=1)

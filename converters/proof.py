@@ -47,7 +47,7 @@ class Difference:
 
     Attributes:
         sample: Name of the sample.
-        outputs: Largest difference of each output by name; of boxes, as fractions of the picture,
+        outputs: Largest difference of each output by name; of boxes, as fractions of the input,
             if the file gives those. NaN if one is not a number.
         faces: How many the reference finds; None for a network that is no detector.
         same_faces: Whether the framework finds the same: classes equal, boxes within a pixel.
@@ -149,7 +149,7 @@ def prove(
         if row.name in framework.formats
     ]
     if row.name in RUNNERS:
-        runs.append(_run_apart(RUNNERS[row.name], path, written, samples, batch, expected))
+        runs.append(_run_apart(RUNNERS[row.name], path, row, written, samples, batch, expected))
     return Proof(
         tensors_equal=_reads_back(path, row, written, precision),
         tolerances=_tolerances(written, expected, precision),
@@ -242,6 +242,7 @@ def _run(
 def _run_apart(
     runner: Runner,
     path: Path,
+    row: Format,
     written: Model,
     samples: Sequence[Sample],
     batch: NDArray[np.float32],
@@ -255,11 +256,11 @@ def _run_apart(
         found = runner.run(path, written, batch)
     except FaceMaskZooError as error:
         return Run(runner.name, version, installed=True, problem=str(error))
-    compare = _compare_faces if runner.gives_faces else _compare
+    compare = _compare_faces if row.gives_boxes else _compare
     differences = tuple(
         compare(sample, written, each, _of_sample(expected, index))
         for index, (sample, each) in enumerate(zip(samples, found, strict=True))
-        if sample.has_detail or not runner.gives_faces
+        if sample.has_detail or not row.gives_boxes
     )
     return Run(runner.name, version, installed=True, differences=differences)
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -37,16 +38,14 @@ class Runner:
         name: What runs them.
         find: Its version; None if it is not installed.
         missing: What to say if it is not.
-        run: From file, model and (N, ...) batch to what each sample gives: its outputs by name,
-            or its faces with boxes as fractions of it.
-        gives_faces: Whether it is faces.
+        run: From file, model and (N, ...) batch to what each sample gives: its outputs by name; of
+            formats that give boxes, its faces with boxes as fractions of it.
     """
 
     name: str
     find: Callable[[], str | None]
     missing: str
     run: Callable[[Path, Model, Batch], Sequence[Any]]
-    gives_faces: bool = False
 
 
 def run_tfjs(path: Path, model: Model, batch: Batch) -> list[Outputs]:
@@ -72,11 +71,20 @@ def run_tfjs(path: Path, model: Model, batch: Batch) -> list[Outputs]:
 
 
 def run_coreml(path: Path, model: Model, batch: Batch) -> list[Outputs]:
-    """Carry out a Core ML program in NumPy, since Apple's own runs on its systems alone."""
-    from facemask_zoo.converters.coreml_program import Program
+    """Run a Core ML program by Apple's own runtime, on the processor and in full precision.
 
-    answers = zip(*Program(path).run(batch), strict=True)
-    return [dict(zip(model.graph.outputs, answer, strict=True)) for answer in answers]
+    Raises:
+        WeightsError: Core ML does not accept it.
+    """
+    import coremltools
+
+    try:
+        on_processor = coremltools.ComputeUnit.CPU_ONLY
+        network = coremltools.models.MLModel(str(path), compute_units=on_processor)
+        answers = [network.predict({model.graph.input: sample[None]}) for sample in batch]
+    except Exception as error:  # coremltools hands on what Apple's runtime says in many ways
+        raise WeightsError(f"Core ML does not accept {path}: {error}") from error
+    return [{name: answer[name][0] for name in model.graph.outputs} for answer in answers]
 
 
 def run_onnx_nms(path: Path, model: Model, batch: Batch) -> list[Found]:
@@ -144,9 +152,9 @@ RUNNERS: dict[str, Runner] = {
         run_tfjs,
     ),
     "coreml": Runner(
-        "interpreter of Core ML programs",
-        lambda: _version_of("coremltools", "coremltools"),
-        "coremltools is not installed",
+        "Core ML",
+        lambda: _version_of("coremltools", "coremltools") if sys.platform == "darwin" else None,
+        "Core ML runs on Apple's systems alone",
         run_coreml,
     ),
     "onnx_nms": Runner(
@@ -154,14 +162,12 @@ RUNNERS: dict[str, Runner] = {
         lambda: _version_of("onnxruntime", "onnxruntime"),
         "onnxruntime is not installed",
         run_onnx_nms,
-        gives_faces=True,
     ),
     "tflite_nms": Runner(
         "tflite",
         lambda: _version_of("ai_edge_litert", "ai-edge-litert"),
         "ai-edge-litert is not installed",
         run_tflite_nms,
-        gives_faces=True,
     ),
 }
 """By name of the format."""

@@ -3,7 +3,7 @@
 The input is ``data`` (1, S, S, 3): TFLite's operator for it takes one picture. Outputs, best score
 first, of which the first ``count`` rows count:
 
-- ``boxes`` (1, 100, 4): xyxy as fractions of the picture, not clipped to it;
+- ``boxes`` (1, 100, 4): xyxy as fractions of the input, not clipped to it;
 - ``class_ids`` (1, 100) and ``scores`` (1, 100);
 - ``count`` (1,).
 """
@@ -19,7 +19,8 @@ from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.formats.tflite import SUPPRESSION, TFLiteEmitter, card_metadata
 from facemask_zoo.converters.suppression import anchor_centres
 from facemask_zoo.model import Model
-from facemask_zoo.ssd.network import BOX_COORDINATES, INPUT_NAME
+from facemask_zoo.ssd.grid import BOX_COORDINATES
+from facemask_zoo.ssd.network import INPUT_NAME
 from facemask_zoo.ssd.postprocess import IOU
 
 MAX_FACES = 100
@@ -27,7 +28,7 @@ MAX_FACES = 100
 
 def write(model: Model, path: Path) -> None:
     """Write the graph; its thresholds are the card's and the zoo's."""
-    network = model.card.network
+    network = model.card.detector
     emitter = TFLiteEmitter(model.program, any_batch=False)
     loc, scores = emitter.emit().values()
     writer = emitter.writer
@@ -48,11 +49,11 @@ def write(model: Model, path: Path) -> None:
 
 def _options(card: ModelCard) -> bytes:
     builder = flexbuffers.Builder()
-    scales = (1 / variance for variance in card.network.variances)
+    scales = (1 / variance for variance in card.detector.variances)
     with builder.Map():
         for key, scale in zip(("y_scale", "x_scale", "h_scale", "w_scale"), scales, strict=True):
             builder.Float(key, scale)
-        builder.Int("num_classes", len(card.network.classes))
+        builder.Int("num_classes", len(card.classes))
         builder.Int("max_detections", MAX_FACES)
         builder.Int("max_classes_per_detection", 1)
         builder.Float("nms_score_threshold", card.conf)

@@ -15,7 +15,6 @@ from pathlib import Path
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.converters.formats.registry import (
     FORMATS,
-    GRAPH_FORMATS,
     Format,
     find_format,
     format_of,
@@ -42,13 +41,9 @@ def read(path: str | Path) -> Model:
     row = format_of(path)
     module = row.module
     try:
-        model = module.read(path)
-        if row.name in GRAPH_FORMATS:
-            model = model_of(model, path.stem)
+        return model_of(module.read(path), path.stem)
     except (RecursionError, MemoryError) as error:  # which can come up anywhere
         raise WeightsError(f"{path} is too large, or nested too deeply: {error!r}.") from error
-    assert isinstance(model, Model)
-    return model
 
 
 def read_card(path: Path, row: Format) -> ModelCard:
@@ -107,7 +102,7 @@ def write(
 def _writer(row: Format) -> Writer:
     """The format's own writer."""
     module = row.module
-    if row.name not in GRAPH_FORMATS:
+    if row.gives_boxes:
         return lambda model, path: module.write(model, path)
     return lambda model, path: module.write(model.program, path)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from seeded import seeded_model
+from unfolded import unfolded_model, write_unfolded
 
 from facemask_zoo import model_files
 from facemask_zoo.cards import load_card
@@ -27,7 +28,6 @@ from facemask_zoo.converters.formats.caffe import _Net
 from facemask_zoo.converters.formats.keras2_config import keras2_model
 from facemask_zoo.converters.formats.tensorflow import _SCHEMA, _Emitter
 from facemask_zoo.converters.formats.tflite import TFLiteEmitter
-from facemask_zoo.converters.keras_graph import unfolded_model, write_unfolded
 from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 

@@ -14,6 +14,9 @@ from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, We
 PRECISIONS = ("fp32", "fp16", "int8")
 
 _ROOM = __name__.rpartition(".")[0]
+_ABOVE = _ROOM.rpartition(".")[0]
+"""Where modules may know what a detector is, or run one."""
+
 _HEAD_BYTES = 4096
 
 
@@ -30,6 +33,9 @@ class Format:
         extra: The extra that installs what the writer needs; empty if the base install does.
         precisions: Precisions that it can be written in.
         reduced_extra: The extras that install what the lower of them need, if they are others.
+        gives_boxes: Whether decoding and suppression are part of its files. Such a format carries
+            detectors alone, of any architecture, and its writer needs the card. The others carry
+            any graph.
     """
 
     name: str
@@ -40,6 +46,7 @@ class Format:
     extra: str = ""
     precisions: tuple[str, ...] = ("fp32",)
     reduced_extra: str = ""
+    gives_boxes: bool = False
 
     @property
     def module(self) -> ModuleType:
@@ -48,7 +55,8 @@ class Format:
         Raises:
             FrameworkNotInstalledError: A package that the module needs is missing.
         """
-        return self._import(self.name, self.extra or self.name)
+        room = _ABOVE if self.gives_boxes else _ROOM
+        return self._import(f"{room}.{self.name}", self.extra or self.name)
 
     @property
     def reduced(self) -> ModuleType:
@@ -57,7 +65,7 @@ class Format:
         Raises:
             FrameworkNotInstalledError: A package that the module needs is missing.
         """
-        return self._import(f"{self.name}_reduced", self.reduced_extra or self.extra)
+        return self._import(f"{_ABOVE}.{self.name}_reduced", self.reduced_extra or self.extra)
 
     def missing(self, extra: str, error: ImportError) -> FrameworkNotInstalledError:
         """What to raise when a package of an extra does not import."""
@@ -66,32 +74,12 @@ class Format:
             f"Run: pip install 'facemask-zoo[{extra}]'"
         )
 
-    def _import(self, name: str, extra: str) -> ModuleType:
-        room = _ROOM if name in GRAPH_FORMATS else _ROOM.rpartition(".")[0]
+    def _import(self, module: str, extra: str) -> ModuleType:
         try:
-            return importlib.import_module(f"{room}.{name}")
+            return importlib.import_module(module)
         except ImportError as error:
             raise self.missing(extra, error) from error
 
-
-GRAPH_FORMATS = (
-    "aizoo_pth",
-    "caffe",
-    "keras",
-    "keras_h5",
-    "mxnet",
-    "ncnn",
-    "onnx",
-    "openvino",
-    "paddle",
-    "pytorch",
-    "safetensors",
-    "saved_model",
-    "tensorflow",
-    "tfjs",
-    "tflite",
-)
-"""Formats that carry any graph; the others carry single-shot detectors alone."""
 
 FORMATS: dict[str, Format] = {
     row.name: row
@@ -114,9 +102,21 @@ FORMATS: dict[str, Format] = {
         Format("keras", ".keras", "Keras 3 archive"),
         Format("keras_h5", ".h5", "Keras 2 HDF5 and JSON", extra="keras"),
         Format("tfjs", ".json", "TensorFlow.js layers model"),
-        Format("onnx_nms", ".onnx", "ONNX that gives boxes", reads=False, extra="onnx"),
         Format(
-            "tflite_nms", ".tflite", "TensorFlow Lite that gives boxes", reads=False, extra="tflite"
+            "onnx_nms",
+            ".onnx",
+            "ONNX that gives boxes",
+            reads=False,
+            extra="onnx",
+            gives_boxes=True,
+        ),
+        Format(
+            "tflite_nms",
+            ".tflite",
+            "TensorFlow Lite that gives boxes",
+            reads=False,
+            extra="tflite",
+            gives_boxes=True,
         ),
         Format(
             "openvino",

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+import needs
 import numpy as np
 import pytest
 from places import ROOT
@@ -83,7 +84,7 @@ def test_every_format_is_proven(name, source, tmp_path, request):
         apart = name in RUNNERS  # whose packages may be missing: the tests of the format say so
         if not run.installed and (apart or not request.config.getoption("--require-frameworks")):
             continue
-        plain = [] if apart and RUNNERS[name].gives_faces else ["zeros", "half"]
+        plain = [] if row.gives_boxes else ["zeros", "half"]
         assert [entry.sample for entry in run.differences] == [*plain, "noise", "drawing"]
         for entry in run.differences:
             assert entry.outputs[LOC_NAME] <= LOC_TOLERANCE
@@ -249,6 +250,29 @@ def test_without_its_framework_a_file_is_written_and_called_unproven(source, tmp
     assert not run.installed
     assert "pip install 'facemask-zoo[tflite]'" in report.to_text()
     assert "unproven" in report.to_text()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML runs here")
+def test_where_core_ml_does_not_run_the_verdict_says_so(source, tmp_path):
+    needs.module("coremltools")
+    report = convert(source, tmp_path / "model.mlpackage")
+    assert report.passed
+    assert not report.proof.has_run
+    verdict = report.to_text().splitlines()[-1]
+    assert verdict == "The outputs are unproven: Core ML runs on Apple's systems alone."
+
+
+def test_average_precision_is_not_asked_of_what_nothing_here_runs(source, tmp_path, monkeypatch):
+    """A format that no framework has, and one whose framework is not installed."""
+    for name in ("tfjs", "coreml", "onnx_nms"):
+        assert not any(name in row.formats for row in FRAMEWORKS.values())
+        with pytest.raises(InvalidArgumentError, match="data: no framework runs"):
+            convert(source, tmp_path / "model", name, data=tmp_path / "labels.json")
+    absent = dataclasses.replace(FRAMEWORKS["openvino"], imports="absent_framework")
+    monkeypatch.setitem(FRAMEWORKS, "openvino", absent)
+    with pytest.raises(FrameworkNotInstalledError, match=r"pip install 'facemask-zoo\[openvino\]'"):
+        convert(source, tmp_path / "model.xml", data=tmp_path / "labels.json")
+    assert names_in(tmp_path) == ["source"]
 
 
 def test_a_writer_without_its_package_names_the_line(source, tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ import pytest
 from keras_process import predict
 from published import trained
 from seeded import NETWORKS, seeded_batch, seeded_model
+from unfolded import unfolded_model, write_unfolded
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.formats import aizoo_pth
-from facemask_zoo.converters.keras_graph import unfolded_model, write_unfolded
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import preprocess, reference

@@ -13,12 +13,12 @@ import pytest
 from keras_process import predict
 from published import WRITERS, trained
 from seeded import seeded_batch, signature
+from unfolded import write_unfolded
 
 from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters.formats import aizoo_pth, registry, tfjs
-from facemask_zoo.converters.keras_graph import write_unfolded
 from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}

@@ -15,12 +15,13 @@ from facemask_zoo.converters.formats.keras_parameters import (
     KERAS_EPSILON,
     KERNEL,
 )
-from facemask_zoo.converters.shapes import concatenated, convolved, flattened, pooled
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.ssd import Convolution, Network, build
 from facemask_zoo.ssd.network import INPUT_NAME
 
 Parameters = Mapping[str, Mapping[str, Array]]
+Shape = tuple[int, ...]
+"""Of a layer, channels last, without the batch."""
 
 
 def unfolded_model(network: Network, parameters: Parameters) -> LayerModel:
@@ -47,14 +48,14 @@ def write_unfolded(network: Network, parameters: Parameters, path: Path) -> None
 
 
 class _Unfolded:
-    """The five operations; shapes carry a batch axis of one inside and none outside."""
+    """The five operations."""
 
     def __init__(self, parameters: Parameters) -> None:
         self._parameters = parameters
 
     def pool(self, x: Layer, name: str) -> Layer:
         config = {"pool_size": [2, 2], "strides": [2, 2], "padding": "same", "data_format": LAST}
-        return Layer(name, "MaxPooling2D", config, (x,), pooled((1, *x.shape))[1:])
+        return Layer(name, "MaxPooling2D", config, (x,), _pooled(x.shape))
 
     def convolve(self, x: Layer, layer: Convolution) -> Layer:
         if not layer.relu:
@@ -68,14 +69,14 @@ class _Unfolded:
         return Layer(name, "Activation", {"activation": "relu"}, (norm,), y.shape)
 
     def flatten(self, x: Layer, columns: int, name: str) -> Layer:
-        shape = flattened((1, *x.shape), columns)[1:]
+        shape = _flattened(x.shape, columns)
         return Layer(name, "Reshape", {"target_shape": [-1, columns]}, (x,), shape)
 
     def sigmoid(self, x: Layer, name: str) -> Layer:
         return Layer(name, "Activation", {"activation": "sigmoid"}, (x,), x.shape)
 
     def concatenate(self, parts: Sequence[Layer], name: str) -> Layer:
-        shape = concatenated([(1, *part.shape) for part in parts])[1:]
+        shape = _concatenated([part.shape for part in parts])[1:]
         return Layer(name, "Concatenate", {"axis": 1}, tuple(parts), shape)
 
     def _convolution(self, x: Layer, layer: Convolution, parts: Sequence[str]) -> Layer:
@@ -89,7 +90,7 @@ class _Unfolded:
             "activation": "linear",
             "use_bias": BIAS in parts,
         }
-        shape = convolved((1, *x.shape), layer)[1:]
+        shape = _convolved(x.shape, layer)
         weights = self._weights(layer.name, parts)
         return Layer(layer.name, "Conv2D", config, (x,), shape, weights)
 
@@ -98,3 +99,24 @@ class _Unfolded:
         if missing := [part for part in parts if part not in found]:
             raise WeightsError(f"The layer {layer!r} has no {', '.join(missing)}.")
         return {part: found[part] for part in parts}
+
+
+def _pooled(shape: Shape) -> Shape:
+    """Of a 2x2 max pool of stride 2 that rounds up."""
+    height, width, channels = shape
+    return ((height + 1) // 2, (width + 1) // 2, channels)
+
+
+def _convolved(shape: Shape, layer: Convolution) -> Shape:
+    height, width, _ = shape
+    shrink = 2 - 2 * layer.padding
+    return (height - shrink, width - shrink, layer.outputs)
+
+
+def _flattened(shape: Shape, columns: int) -> Shape:
+    height, width, channels = shape
+    return (height * width * channels // columns, columns)
+
+
+def _concatenated(shapes: Sequence[Shape]) -> Shape:
+    return (sum(rows for rows, _ in shapes), shapes[0][1])
