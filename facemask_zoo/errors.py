@@ -81,6 +81,10 @@ class OutputError(FaceMaskZooError):
     """A file or folder is in the way that is not to be replaced, or the output is a source."""
 
 
+class EngineError(FaceMaskZooError):
+    """Workers cannot be had or died, or the cluster that they run on cannot be reached."""
+
+
 class DownloadError(FaceMaskZooError):
     """A file is not at hand and could not be fetched."""
 
