@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -99,6 +100,7 @@ class RayEngine:
         context = self._data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
 
     def _check_room(self) -> None:
         if self._room() < 1:

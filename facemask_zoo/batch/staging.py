@@ -94,7 +94,7 @@ class Staging:
         """
         check_target(self._target, overwrite=self._overwrite)
         run = self._read_run()
-        if run is None:
+        if run is None or not (self.folder / _PLAN).is_file():  # the latter is deleted first
             self._begin(settings, plan)
             return
         differing = [name for name in settings if run["settings"].get(name) != settings[name]]
@@ -181,8 +181,6 @@ class Staging:
         path = self.folder / _RUN
         try:
             run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if not (self.folder / _PLAN).is_file():  # cut off while it tidied up
-                return None
             return {name: run[name] for name in ("settings", "run", "units")}
         except FileNotFoundError:
             return None
