@@ -16,6 +16,7 @@ from facemask_zoo.detector import Detector
 from facemask_zoo.errors import (
     DeviceError,
     DownloadError,
+    EngineError,
     FaceMaskZooError,
     FrameworkNotInstalledError,
     ImageError,
@@ -35,6 +36,7 @@ __all__ = [
     "Detector",
     "DeviceError",
     "DownloadError",
+    "EngineError",
     "FaceMaskZooError",
     "FrameworkNotInstalledError",
     "ImageError",

@@ -55,6 +55,9 @@ class _ModuleCommand(NamedTuple):
 
 
 _MODULE_COMMANDS = {
+    "batch": _ModuleCommand(
+        "facemask_zoo.batch.command", "batch", "Millions of pictures, into one Parquet file."
+    ),
     "convert": _ModuleCommand(
         "facemask_zoo.converters.command", "all", "Turn weights into another format, with proof."
     ),

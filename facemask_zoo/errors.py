@@ -89,6 +89,10 @@ class UnreachableError(AddressError):
     """Nobody answers at an address, or not in time; it may be worth another try."""
 
 
+class EngineError(FaceMaskZooError):
+    """Workers cannot be had or died, or the cluster that they run on cannot be reached."""
+
+
 class DownloadError(FaceMaskZooError):
     """A file is not at hand and could not be fetched."""
 

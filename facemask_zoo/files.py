@@ -79,9 +79,24 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _share(temporary)
         if temporary.is_dir():
             _write_manifest(temporary)
-        _flush(temporary)
-        check_target(path, overwrite=overwrite)  # it may have come up in the meantime
-        _move(temporary, path, overwrite)
+        put_in_place(temporary, path, overwrite=overwrite)
+
+
+def put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    """Move a whole file or folder to its place in one step, once it is on the disk.
+
+    Args:
+        temporary: On the same file system as `path`.
+        path: The target.
+        overwrite: As for :func:`atomic_path`.
+
+    Raises:
+        OutputError: Something is in the way that is not to be replaced.
+        OSError: It cannot be moved.
+    """
+    _flush(temporary)
+    check_target(path, overwrite=overwrite)  # it may have come up in the meantime
+    _move(temporary, path, overwrite)
 
 
 def check_target(path: Path, *, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from facemask_zoo.arguments import check_count
 from facemask_zoo.errors import FaceMaskZooError, ImageError
@@ -282,6 +282,8 @@ def _opened(file: BinaryIO, what: str, max_pixels: int) -> Iterator[Image.Image]
         raise
     except Image.DecompressionBombError as error:
         raise ImageError(f"{what} is refused: {error}") from error
+    except UnidentifiedImageError as error:  # its text names an object in memory, not the picture
+        raise ImageError(f"{what} is damaged or is not one of {', '.join(_FORMATS)}.") from error
     except Exception as error:  # Pillow's decoders let many unrelated types through
         raise ImageError(
             f"{what} is damaged or is not one of {', '.join(_FORMATS)}: {error}"

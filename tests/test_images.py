@@ -287,3 +287,13 @@ def test_saving_replaces_only_when_whole(tmp_path, picture):
     np.testing.assert_array_equal(load_image(path), np.asarray(picture))
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
     assert path.read_bytes() == before
+
+
+def test_the_same_picture_fails_with_the_same_words():
+    texts = []
+    for _ in range(2):
+        with pytest.raises(ImageError, match="damaged") as caught:
+            load_image(bytes([255, 216, 0, 7]))
+        texts.append(str(caught.value))
+    assert texts[0] == texts[1]
+    assert "0x" not in texts[0]
