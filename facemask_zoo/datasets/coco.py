@@ -21,6 +21,7 @@ from facemask_zoo.errors import DatasetError
 
 _Entry = dict[str, Any]
 _KEYS = ("images", "annotations", "categories")
+_OWN_KEYS = ("wearing", "template")
 
 
 def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = None) -> Dataset:
@@ -28,7 +29,7 @@ def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = N
 
     Args:
         path: The JSON file. Besides COCO's own keys, an image may carry `source`, `three_class`
-            and `group` (see :class:`Picture`), an annotation `ignore`.
+            and `group` (see :class:`Picture`), an annotation `ignore` and `attributes`.
         images: Folder of the pictures; by default the one beside the file that holds the first.
         names: Meaning of the category names.
 
@@ -98,10 +99,19 @@ def _faces(
         box = collector.box(values if isinstance(values, list) else (), place)
         name = categories.get(str(annotation.get("category_id")))
         ignore = bool(annotation.get("iscrowd") or annotation.get("ignore"))
-        found = collector.face(name, from_width_and_height(box), place, ignore)
+        corners = from_width_and_height(box)
+        found = collector.face(name, corners, place, ignore, _attributes(annotation))
         identity = str(annotation.get("id", ""))
         faces += [dataclasses.replace(face, identity=identity) for face in found]
     return tuple(faces)
+
+
+def _attributes(annotation: _Entry) -> dict[str, str]:
+    """What annotation tools keep under `attributes`, and what ``facemask-zoo mask`` adds."""
+    values = annotation.get("attributes")
+    found = dict(values) if isinstance(values, dict) else {}
+    found |= {key: annotation[key] for key in _OWN_KEYS if key in annotation}
+    return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}
 
 
 def _add_picture(
