@@ -20,6 +20,9 @@ from facemask_zoo.datasets.types import Dataset, Face, Picture
 from facemask_zoo.errors import DatasetError
 
 _Entry = dict[str, Any]
+ANNOTATIONS_NAME = "annotations.json"
+"""The file in a folder that the zoo wrote."""
+
 _KEYS = ("images", "annotations", "categories")
 _OWN_KEYS = ("wearing", "template")
 
@@ -28,8 +31,9 @@ def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = N
     """Read a COCO file.
 
     Args:
-        path: The JSON file. Besides COCO's own keys, an image may carry `source`, `three_class`
-            and `group` (see :class:`Picture`), an annotation `ignore` and `attributes`.
+        path: The JSON file, or a folder with ``annotations.json``. Besides COCO's own keys, an
+            image may carry `source`, `three_class` and `group` (see :class:`Picture`), an
+            annotation `ignore` and `attributes`.
         images: Folder of the pictures; by default the one beside the file that holds the first.
         names: Meaning of the category names.
 
@@ -37,6 +41,7 @@ def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = N
         DatasetError: The file is missing or is not COCO at all.
     """
     names = names or LabelMap()
+    path = path / ANNOTATIONS_NAME if path.is_dir() else path
     content = _load(path)
     collector = Collector(path, names)
     categories = {str(entry.get("id")): entry.get("name") for entry in content["categories"]}

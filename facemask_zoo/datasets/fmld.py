@@ -64,5 +64,4 @@ def _add(collector: Collector, file: Path, pictures: dict[str, list[Path]]) -> N
     size = collector.size(found[0])
     if size is not None:
         faces = voc.read_faces(collector, file, root)
-        source = (root.findtext("source/database") or "").strip()
-        collector.add(Picture(found[0], size, faces, source=source))
+        collector.add(Picture(found[0], size, faces, source=voc.source_of(root)))

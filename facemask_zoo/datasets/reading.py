@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from facemask_zoo.datasets.coco import read_coco
+from facemask_zoo.datasets.coco import ANNOTATIONS_NAME, read_coco
 from facemask_zoo.datasets.collector import Collector
 from facemask_zoo.datasets.faces_csv import read_csv
 from facemask_zoo.datasets.fmld import FOLDER as FMLD_FOLDER
@@ -120,6 +120,8 @@ def recognise(path: Path) -> str:
         found = "masked-face-net"
     elif pairs := [kind for kind, (masked, _) in MASKED_FOLDERS.items() if _holds(path, masked)]:
         found = pairs[0]
+    elif (path / ANNOTATIONS_NAME).is_file():
+        found = "coco"
     elif (path / "faces.csv").is_file():
         found = "csv"
     elif next(path.rglob("*.xml"), None):

@@ -14,7 +14,11 @@ from facemask_zoo.images import IMAGE_SUFFIXES
 
 _MAX_BYTES = 16 << 20
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_NOT_ATTRIBUTES = ("name", "difficult")
+IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
+UNKNOWN = "Unknown"
+RESERVED = ("name", "difficult", "bndbox")
+"""Fields of an object that are no attributes."""
+
 _SAY_NOTHING = ("", "0", "unspecified")
 
 
@@ -45,7 +49,8 @@ def read_voc(path: Path, images: Path | None = None, names: LabelMap | None = No
         picture = _find_picture(file, root, images)
         size = collector.size(picture)
         if size is not None:
-            collector.add(Picture(picture, size, read_faces(collector, file, root)))
+            faces = read_faces(collector, file, root)
+            collector.add(Picture(picture, size, faces, source=source_of(root)))
     return collector.dataset_by_its_faces()
 
 
@@ -82,11 +87,27 @@ def _find_picture(file: Path, root: ElementTree.Element, images: Path | None) ->
     wanted = [
         name for stem in stems if stem for name in (stem + suffix for suffix in IMAGE_SUFFIXES)
     ]
-    folders = [images] if images else [file.parent, file.parent.parent / "JPEGImages"]
+    folders = [images] if images else [file.parent, *_usual_folders(file)]
     if named and PurePosixPath(named).suffix.lower() in IMAGE_SUFFIXES:
         wanted.insert(0, named)
     candidates = [folder / name for folder in folders for name in wanted]
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
+
+
+def source_of(root: ElementTree.Element) -> str:
+    """The collection that a picture is from, where the file says so."""
+    name = (root.findtext("source/database") or "").strip()
+    return "" if name.lower() == UNKNOWN.lower() else name
+
+
+def _usual_folders(file: Path) -> list[Path]:
+    """VOC's folder of pictures beside that of the annotations, and the same place in it."""
+    found = [file.parent.parent / IMAGES]
+    for folder in file.parents:
+        if folder.name == ANNOTATIONS:
+            inside = file.parent.relative_to(folder)
+            found += [folder.parent / IMAGES / inside, folder.parent / IMAGES]
+    return found
 
 
 def read_faces(collector: Collector, file: Path, root: ElementTree.Element) -> tuple[Face, ...]:
@@ -106,5 +127,5 @@ def _attributes(entry: ElementTree.Element) -> dict[str, str]:
     return {
         name: value
         for name, value in fields.items()
-        if name not in _NOT_ATTRIBUTES and value.lower() not in _SAY_NOTHING
+        if name not in RESERVED and value.lower() not in _SAY_NOTHING
     }
