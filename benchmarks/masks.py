@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from facemask_zoo.benchmarks import environment
 from facemask_zoo.benchmarks.markdown import table
-from facemask_zoo.datasets.labels import MASK
+from facemask_zoo.datasets.labels import MASK, NO_MASK
 from facemask_zoo.datasets.landmarks import Points
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.images import load_image
 from facemask_zoo.masks import Masked, MediaPipeLandmarker, Wearing, list_templates, put_on
-from facemask_zoo.masks.command import bare_faces
+from facemask_zoo.masks.command import faces_of
 from facemask_zoo.ssd.boxes import iou
 
 _OVERLAP = 0.4
@@ -75,10 +75,11 @@ def _faces(
     folder: Path, detector: Detector, landmarker: MediaPipeLandmarker, smallest: float
 ) -> Iterator[tuple[NDArray[np.uint8], Points]]:
     """The faces that the detector calls bare and whose landmarks MediaPipe finds."""
-    find = bare_faces(detector)
+    find = faces_of(detector)
     for path in list_pictures(folder):
         image = load_image(path)
-        boxes = [box for box in find(image) if box[2] - box[0] >= smallest]
+        bare = (face.box for face in find(image) if face.label == NO_MASK)
+        boxes = [box for box in bare if box[2] - box[0] >= smallest]
         for points in landmarker.find(image, boxes=boxes):
             try:
                 put_on(image, points)

@@ -61,6 +61,9 @@ _MODULE_COMMANDS = {
     "convert": _ModuleCommand(
         "facemask_zoo.converters.command", "all", "Turn weights into another format, with proof."
     ),
+    "data": _ModuleCommand(
+        "facemask_zoo.datasets.command", "data", "Look at data sets; check, convert, split them."
+    ),
     "eval": _ModuleCommand(
         "facemask_zoo.evaluation.command", "evaluation", "Measure models on annotated pictures."
     ),

@@ -20,15 +20,20 @@ from facemask_zoo.datasets.types import Dataset, Face, Picture
 from facemask_zoo.errors import DatasetError
 
 _Entry = dict[str, Any]
+ANNOTATIONS_NAME = "annotations.json"
+"""The file in a folder that the zoo wrote."""
+
 _KEYS = ("images", "annotations", "categories")
+_OWN_KEYS = ("wearing", "template")
 
 
 def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = None) -> Dataset:
     """Read a COCO file.
 
     Args:
-        path: The JSON file. Besides COCO's own keys, an image may carry `source`, `three_class`
-            and `group` (see :class:`Picture`), an annotation `ignore`.
+        path: The JSON file, or a folder with ``annotations.json``. Besides COCO's own keys, an
+            image may carry `source`, `three_class` and `group` (see :class:`Picture`), an
+            annotation `ignore` and `attributes`.
         images: Folder of the pictures; by default the one beside the file that holds the first.
         names: Meaning of the category names.
 
@@ -36,6 +41,7 @@ def read_coco(path: Path, images: Path | None = None, names: LabelMap | None = N
         DatasetError: The file is missing or is not COCO at all.
     """
     names = names or LabelMap()
+    path = path / ANNOTATIONS_NAME if path.is_dir() else path
     content = _load(path)
     collector = Collector(path, names)
     categories = {str(entry.get("id")): entry.get("name") for entry in content["categories"]}
@@ -98,10 +104,19 @@ def _faces(
         box = collector.box(values if isinstance(values, list) else (), place)
         name = categories.get(str(annotation.get("category_id")))
         ignore = bool(annotation.get("iscrowd") or annotation.get("ignore"))
-        found = collector.face(name, from_width_and_height(box), place, ignore)
+        corners = from_width_and_height(box)
+        found = collector.face(name, corners, place, ignore, _attributes(annotation))
         identity = str(annotation.get("id", ""))
         faces += [dataclasses.replace(face, identity=identity) for face in found]
     return tuple(faces)
+
+
+def _attributes(annotation: _Entry) -> dict[str, str]:
+    """What annotation tools keep under `attributes`, and what ``facemask-zoo mask`` adds."""
+    values = annotation.get("attributes")
+    found = dict(values) if isinstance(values, dict) else {}
+    found |= {key: annotation[key] for key in _OWN_KEYS if key in annotation}
+    return {key: str(value) for key, value in found.items() if isinstance(value, str | int | float)}
 
 
 def _add_picture(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from facemask_zoo.datasets.labels import INCORRECT, LabelMap
+from facemask_zoo.datasets.labels import INCORRECT, NO_MASK, LabelMap
 from facemask_zoo.datasets.pictures import read_size
 from facemask_zoo.datasets.types import Box, Dataset, Face, Picture, Problem
 from facemask_zoo.errors import ImageError
@@ -95,10 +95,21 @@ class Collector:
             return None
         return (numbers[0], numbers[1], numbers[2], numbers[3])
 
-    def face(self, name: object, box: Box | None, place: object, ignore: bool) -> list[Face]:
+    def face(
+        self,
+        name: object,
+        box: Box | None,
+        place: object,
+        ignore: bool,
+        attributes: Mapping[str, str] | None = None,
+    ) -> list[Face]:
         """The face, or nothing if its box or its category is no good."""
-        label = self.label(name, place) if box is not None else None
-        return [Face(box, label, ignore)] if box is not None and label is not None else []
+        if box is None:
+            return []
+        if isinstance(name, str) and self._names.ignores(name):
+            return [Face(box, NO_MASK, True, attributes=attributes or {})]
+        label = self.label(name, place)
+        return [] if label is None else [Face(box, label, ignore, attributes=attributes or {})]
 
 
 def from_width_and_height(box: Box | None) -> Box | None:
@@ -107,3 +118,18 @@ def from_width_and_height(box: Box | None) -> Box | None:
         return None
     x, y, width, height = box
     return (x, y, x + width, y + height)
+
+
+def find_folder(start: Path, names: Sequence[str], first: str) -> Path:
+    """The folder of the pictures: in or beside `start`, the first that holds `first`.
+
+    Args:
+        start: Folder of the annotations.
+        names: Where pictures usually lie.
+        first: Name of one of them.
+
+    Returns:
+        It, or the likeliest if there is none.
+    """
+    folders = [parent / name for parent in (start, start.parent) for name in names]
+    return next((folder for folder in folders if os.path.isfile(folder / first)), folders[0])

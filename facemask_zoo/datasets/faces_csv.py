@@ -12,6 +12,7 @@ from facemask_zoo.datasets.types import Dataset, Face, Picture
 from facemask_zoo.errors import DatasetError
 
 _BOX_COLUMNS = ("x", "y", "w", "h")
+_PARTS = ("validation", "test")
 _IMAGE_COLUMNS = ("image", "raw_img_dir", "img")
 
 
@@ -20,7 +21,8 @@ def read_csv(path: Path, images: Path | None = None, names: LabelMap | None = No
 
     Args:
         path: The CSV file, or a folder with one ``faces.csv``. The picture's column is `image`, or
-            `raw_img_dir` or `img` as dataroots calls it, of which the file name counts.
+            `raw_img_dir` or `img` as dataroots calls it, of which the file name counts. What its
+            `cropped_img_dir` says of the split becomes the source.
         images: Folder of the pictures; by default ``images`` beside the file.
         names: Meaning of the classes.
 
@@ -31,7 +33,9 @@ def read_csv(path: Path, images: Path | None = None, names: LabelMap | None = No
     collector = Collector(path, names or LabelMap())
     folder = images or file.parent / "images"
     faces: dict[str, list[Face]] = {}
+    sources: dict[str, str] = {}
     for place, row, name in _rows(file):
+        sources.setdefault(name, _part(row.get("cropped_img_dir") or ""))
         found = faces.setdefault(name, [])
         box = collector.box([row[column] for column in _BOX_COLUMNS], place)
         found += collector.face(row["class"], from_width_and_height(box), place, False)
@@ -39,8 +43,13 @@ def read_csv(path: Path, images: Path | None = None, names: LabelMap | None = No
         picture = collector.inside(folder, name)
         size = collector.size(picture) if picture else None
         if picture and size:
-            collector.add(Picture(picture, size, tuple(found)))
+            collector.add(Picture(picture, size, tuple(found), source=sources[name]))
     return collector.dataset_by_its_faces()
+
+
+def _part(cropped: str) -> str:
+    """The part of dataroots' set that the path of a cropped face names."""
+    return next((part for part in _PARTS if part in PurePosixPath(cropped).parts), "")
 
 
 def _rows(file: Path) -> Iterator[tuple[str, dict[str, str | None], str]]:

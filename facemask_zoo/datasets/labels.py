@@ -16,6 +16,7 @@ NAMES: Mapping[str, str] = MappingProxyType(
     {
         "mask": MASK,
         "masked": MASK,
+        "masked_face": MASK,
         "face_mask": MASK,
         "with_mask": MASK,
         "mask_on": MASK,
@@ -24,12 +25,14 @@ NAMES: Mapping[str, str] = MappingProxyType(
         "nomask": NO_MASK,
         "not_masked": NO_MASK,
         "unmasked": NO_MASK,
+        "unmasked_face": NO_MASK,
         "face": NO_MASK,
         "face_no_mask": NO_MASK,
         "without_mask": NO_MASK,
         "mask_off": NO_MASK,
         "incorrect": INCORRECT,
         "incorrect_mask": INCORRECT,
+        "incorrectly_masked_face": INCORRECT,
         "mask_incorrect": INCORRECT,
         "wrong_mask": INCORRECT,
         "mask_weared_incorrect": INCORRECT,
@@ -37,6 +40,10 @@ NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 """Label of each known category name, in lower case and with underscores for spaces and hyphens."""
+
+
+IGNORED = frozenset({"ignored", "invalid_face"})
+"""Category names of what is neither face nor background."""
 
 
 class LabelMap:
@@ -60,6 +67,10 @@ class LabelMap:
     def get(self, name: str) -> str | None:
         """The label that `name` stands for, or None if it is not known."""
         return self._names.get(_normal(name))
+
+    def ignores(self, name: str) -> bool:
+        """Whether `name` stands for something that is to be ignored."""
+        return self.get(name) is None and _normal(name) in IGNORED
 
 
 def _normal(name: str) -> str:

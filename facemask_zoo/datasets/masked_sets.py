@@ -15,7 +15,7 @@ from facemask_zoo.datasets.labels import MASK, NO_MASK, LabelMap
 from facemask_zoo.datasets.landmarks import FFHQ_SIDE, Points, face_box, read_ffhq
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.types import Box, Dataset, Face, Picture
-from facemask_zoo.datasets.wearing import MASKED_FACE_NET
+from facemask_zoo.datasets.wearing import MASKED_FACE_NET, Wearing
 from facemask_zoo.errors import DatasetError
 
 FFHQ_METADATA = "ffhq-dataset-v2.json"
@@ -56,12 +56,14 @@ def read_masked_face_net(
     landmarks = read_ffhq(metadata) if metadata.is_file() else {}
     collector = Collector(path, names or LabelMap())
     for picture in (found for folder in folders for found in list_pictures(folder)):
-        label = _label(picture.stem, picture.relative_to(path).parts[0])
-        if label is None:
+        wearing = _wearing(picture.stem, picture.relative_to(path).parts[0])
+        if wearing is None:
             detail = "the name does not say how the mask is worn"
             collector.problem("unknown file name", picture, detail, PICTURE_SKIPPED)
             continue
-        _add(collector, picture, label, picture.stem.partition("_")[0], landmarks)
+        number = picture.stem.partition("_")[0]
+        attributes = {"wearing": str(wearing)}
+        _add(collector, picture, wearing.label, number, landmarks, attributes=attributes)
     bare = images or next((path / name for name in _FFHQ_FOLDERS if (path / name).is_dir()), None)
     for picture in list_pictures(bare) if bare else ():
         _add(collector, picture, NO_MASK, picture.stem, landmarks)
@@ -100,11 +102,11 @@ def read_casia_masks(
     return _read_pairs("casia-masks", path, images)
 
 
-def _label(stem: str, folder: str) -> str | None:
+def _wearing(stem: str, folder: str) -> Wearing | None:
     suffix = stem[len(stem.partition("_Mask")[0]) :]
     for wearing, name in MASKED_FACE_NET.items():
         if (name.folder, name.suffix) == (folder, suffix):
-            return wearing.label
+            return wearing
     return None
 
 
@@ -133,6 +135,7 @@ def _add(
     landmarks: Mapping[int, Points],
     *,
     three_class: bool = True,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
     size = collector.size(path)
     if size is None:
@@ -141,5 +144,5 @@ def _add(
     box: Box = (0.0, 0.0, float(size[0]), float(size[1]))
     if points is not None:
         box = face_box(points * (size[0] / FFHQ_SIDE), size)
-    faces = (Face(box, label),)
+    faces = (Face(box, label, attributes=attributes or {}),)
     collector.add(Picture(path, size, faces, three_class=three_class, group=group))

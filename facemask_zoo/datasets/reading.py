@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from facemask_zoo.datasets.coco import read_coco
+from facemask_zoo.datasets.coco import ANNOTATIONS_NAME, read_coco
 from facemask_zoo.datasets.collector import Collector
 from facemask_zoo.datasets.faces_csv import read_csv
+from facemask_zoo.datasets.fmld import FOLDER as FMLD_FOLDER
+from facemask_zoo.datasets.fmld import read_fmld
 from facemask_zoo.datasets.labels import LabelMap
+from facemask_zoo.datasets.mafa import LABEL_FILES, find_labels, read_mafa
 from facemask_zoo.datasets.masked_sets import (
     MASKED_FACE_NET_FOLDERS,
     MASKED_FOLDERS,
@@ -21,6 +24,9 @@ from facemask_zoo.datasets.masked_sets import (
 from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.types import Dataset, Picture
 from facemask_zoo.datasets.voc import read_voc
+from facemask_zoo.datasets.wider import NAME as WIDER_NAME
+from facemask_zoo.datasets.wider import find_files as find_wider_files
+from facemask_zoo.datasets.wider import read_wider
 from facemask_zoo.datasets.yolo import read_yolo
 from facemask_zoo.errors import DatasetError, UnknownNameError
 
@@ -32,6 +38,9 @@ FORMATS: Mapping[str, _Reader] = MappingProxyType(
         "voc": read_voc,
         "yolo": read_yolo,
         "csv": read_csv,
+        "mafa": read_mafa,
+        "fmld": read_fmld,
+        "wider": read_wider,
         "masked-face-net": read_masked_face_net,
         "celeba-masks": read_celeba_masks,
         "casia-masks": read_casia_masks,
@@ -52,8 +61,9 @@ def read(
     """Read an annotated data set.
 
     Args:
-        path: A COCO JSON file, a CSV file, a YOLO YAML file, or a folder with VOC XML files, with
-            YOLO text files or with ``faces.csv``.
+        path: A COCO JSON file, a CSV file, a YOLO YAML file, an annotation file of MAFA or WIDER
+            FACE, or a folder with VOC XML files, with YOLO text files, with ``faces.csv``, or of
+            one of the sets by name.
         images: Folder of the pictures, where it is not the usual one.
         kind: A name in ``FORMATS``, or ``"auto"`` to go by what is there.
         labels: Label of each category name that ``NAMES`` does not know, or to be understood
@@ -99,11 +109,19 @@ def recognise(path: Path) -> str:
         DatasetError: It is none of ``FORMATS``.
     """
     if path.is_file():
-        found = _SUFFIXES.get(path.suffix.lower())
+        found = _recognise_file(path)
+    elif _holds(path, (FMLD_FOLDER,)) or path.name == FMLD_FOLDER:
+        found = "fmld"
+    elif find_labels(path):
+        found = "mafa"
+    elif find_wider_files(path):
+        found = "wider"
     elif _holds(path, MASKED_FACE_NET_FOLDERS):
         found = "masked-face-net"
     elif pairs := [kind for kind, (masked, _) in MASKED_FOLDERS.items() if _holds(path, masked)]:
         found = pairs[0]
+    elif (path / ANNOTATIONS_NAME).is_file():
+        found = "coco"
     elif (path / "faces.csv").is_file():
         found = "csv"
     elif next(path.rglob("*.xml"), None):
@@ -116,9 +134,18 @@ def recognise(path: Path) -> str:
         raise DatasetError(
             f"{path}: expected annotations as COCO (.json), VOC (folder of .xml), "
             "YOLO (.yaml, or folder of .txt), CSV (.csv, or folder with faces.csv), or the "
-            "folders of MaskedFace-Net, CelebA+masks or CASIA-WebFace+masks."
+            "files of MAFA, FMLD or WIDER FACE, or the folders of MaskedFace-Net, CelebA+masks or "
+            "CASIA-WebFace+masks."
         )
     return found
+
+
+def _recognise_file(path: Path) -> str | None:
+    if path.name in LABEL_FILES:
+        return "mafa"
+    if WIDER_NAME.fullmatch(path.name):
+        return "wider"
+    return _SUFFIXES.get(path.suffix.lower())
 
 
 def _holds(path: Path, names: tuple[str, ...]) -> bool:

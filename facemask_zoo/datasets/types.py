@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,15 @@ class Face:
         ignore: Whether it counts neither for nor against a detector (VOC ``difficult``, COCO
             ``iscrowd`` or ``ignore``).
         identity: What the annotation calls itself; empty where a format does not number faces.
+        attributes: What else is said about it, in the words of the set: ``wearing``, ``pose``,
+            ``occlusion`` and so on.
     """
 
     box: Box
     label: str
     ignore: bool = False
     identity: str = ""
+    attributes: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     @property
     def side(self) -> float:

@@ -14,6 +14,12 @@ from facemask_zoo.images import IMAGE_SUFFIXES
 
 _MAX_BYTES = 16 << 20
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+IMAGES, ANNOTATIONS = "JPEGImages", "Annotations"
+UNKNOWN = "Unknown"
+RESERVED = ("name", "difficult", "bndbox")
+"""Fields of an object that are no attributes."""
+
+_SAY_NOTHING = ("", "0", "unspecified")
 
 
 def read_voc(path: Path, images: Path | None = None, names: LabelMap | None = None) -> Dataset:
@@ -36,14 +42,15 @@ def read_voc(path: Path, images: Path | None = None, names: LabelMap | None = No
     collector = Collector(path, names or LabelMap())
     for file in files:
         try:
-            root = _parse(file)
+            root = parse(file)
         except (OSError, DatasetError) as error:
             collector.problem("unreadable annotation", file, str(error), FILE_SKIPPED)
             continue
         picture = _find_picture(file, root, images)
         size = collector.size(picture)
         if size is not None:
-            collector.add(Picture(picture, size, _faces(collector, file, root)))
+            faces = read_faces(collector, file, root)
+            collector.add(Picture(picture, size, faces, source=source_of(root)))
     return collector.dataset_by_its_faces()
 
 
@@ -54,7 +61,13 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
         raise DatasetError(f"document types are not accepted, but got <!DOCTYPE {name}>")
 
 
-def _parse(file: Path) -> ElementTree.Element:
+def parse(file: Path) -> ElementTree.Element:
+    """The root of an annotation file.
+
+    Raises:
+        DatasetError: It is too large, or not an ``<annotation>``.
+        OSError: It cannot be read.
+    """
     if file.stat().st_size > _MAX_BYTES:
         raise DatasetError(f"expected at most {_MAX_BYTES} bytes, but got {file.stat().st_size}")
     try:
@@ -74,18 +87,45 @@ def _find_picture(file: Path, root: ElementTree.Element, images: Path | None) ->
     wanted = [
         name for stem in stems if stem for name in (stem + suffix for suffix in IMAGE_SUFFIXES)
     ]
-    folders = [images] if images else [file.parent, file.parent.parent / "JPEGImages"]
+    folders = [images] if images else [file.parent, *_usual_folders(file)]
     if named and PurePosixPath(named).suffix.lower() in IMAGE_SUFFIXES:
         wanted.insert(0, named)
     candidates = [folder / name for folder in folders for name in wanted]
     return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
-def _faces(collector: Collector, file: Path, root: ElementTree.Element) -> tuple[Face, ...]:
+def source_of(root: ElementTree.Element) -> str:
+    """The collection that a picture is from, where the file says so."""
+    name = (root.findtext("source/database") or "").strip()
+    return "" if name.lower() == UNKNOWN.lower() else name
+
+
+def _usual_folders(file: Path) -> list[Path]:
+    """VOC's folder of pictures beside that of the annotations, and the same place in it."""
+    found = [file.parent.parent / IMAGES]
+    for folder in file.parents:
+        if folder.name == ANNOTATIONS:
+            inside = file.parent.relative_to(folder)
+            found += [folder.parent / IMAGES / inside, folder.parent / IMAGES]
+    return found
+
+
+def read_faces(collector: Collector, file: Path, root: ElementTree.Element) -> tuple[Face, ...]:
+    """The faces of an annotation file; other fields than VOC's become attributes."""
     faces: list[Face] = []
     for number, entry in enumerate(root.iter("object"), 1):
         place = f"{file}, object {number}"
         box = collector.box([entry.findtext(f"bndbox/{corner}") for corner in _CORNERS], place)
         difficult = (entry.findtext("difficult") or "0").strip() not in ("", "0")
-        faces += collector.face((entry.findtext("name") or "").strip(), box, place, difficult)
+        name = (entry.findtext("name") or "").strip()
+        faces += collector.face(name, box, place, difficult, _attributes(entry))
     return tuple(faces)
+
+
+def _attributes(entry: ElementTree.Element) -> dict[str, str]:
+    fields = {field.tag: (field.text or "").strip() for field in entry if not len(field)}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in RESERVED and value.lower() not in _SAY_NOTHING
+    }

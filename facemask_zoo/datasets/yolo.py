@@ -8,6 +8,7 @@ from pathlib import Path
 from facemask_zoo.datasets.collector import BOX_SKIPPED, FILE_SKIPPED, Collector
 from facemask_zoo.datasets.labels import INCORRECT, LabelMap
 from facemask_zoo.datasets.pictures import list_pictures
+from facemask_zoo.datasets.text_files import read_text
 from facemask_zoo.datasets.types import Box, Dataset, Face, Picture
 from facemask_zoo.errors import DatasetError, FrameworkNotInstalledError
 
@@ -58,7 +59,7 @@ def _describe(path: Path, root: Path) -> tuple[dict[int, str], Path]:
             return classes, _split_folder(file, content) if path.is_file() else default
     for file in [folder / name for folder in (root, root / "labels") for name in _NAME_FILES]:
         if file.is_file():
-            lines = [line.strip() for line in _read_text(file).splitlines()]
+            lines = [line.strip() for line in read_text(file, _MAX_BYTES).splitlines()]
             return {number: name for number, name in enumerate(lines) if name}, default
     raise DatasetError(
         f"{path} is not YOLO: expected class names in a .yaml file (names:) or in "
@@ -74,7 +75,7 @@ def _load_yaml(file: Path) -> Mapping[object, object]:
             f"Reading {file} needs PyYAML: pip install 'facemask-zoo[evaluation]'."
         ) from error
     try:
-        content = yaml.safe_load(_read_text(file))
+        content = yaml.safe_load(read_text(file, _MAX_BYTES))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise DatasetError(f"{file} is not YAML: {error}") from error
     return content if isinstance(content, dict) else {}
@@ -118,7 +119,7 @@ def _read_faces(
     if not file.is_file():
         return ()
     try:
-        lines = _read_text(file).splitlines()
+        lines = read_text(file, _MAX_BYTES).splitlines()
     except DatasetError as error:
         collector.problem("unreadable annotation", file, str(error), FILE_SKIPPED)
         return ()
@@ -165,12 +166,3 @@ def _to_pixels(box: Box | None, size: tuple[int, int]) -> Box | None:
         (x + width / 2) * across,
         (y + height / 2) * down,
     )
-
-
-def _read_text(file: Path) -> str:
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise DatasetError(f"{file}: expected at most {_MAX_BYTES} bytes.")
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{file} cannot be read: {error}") from error

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.cards import DEFAULT_MODEL
-from facemask_zoo.datasets.labels import NO_MASK
-from facemask_zoo.datasets.types import Box
+from facemask_zoo.datasets.types import Face
 from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
@@ -96,7 +95,7 @@ class Provider:
             landmarker = DlibLandmarker(self._required())
         else:
             landmarker = MediaPipeLandmarker(self.file or None)
-        return landmarker, bare_faces(Detector.load(self.model, framework=self.framework))
+        return landmarker, faces_of(Detector.load(self.model, framework=self.framework))
 
     def _required(self) -> str:
         if not self.file:
@@ -104,15 +103,15 @@ class Provider:
         return self.file
 
 
-def bare_faces(detector: Detector) -> Callable[[NDArray[np.uint8]], Sequence[Box]]:
-    """A function that finds the boxes of the bare faces in a picture."""
+def faces_of(detector: Detector) -> Callable[[NDArray[np.uint8]], list[Face]]:
+    """A function that finds the faces in a picture, masked or not."""
 
-    def find(image: NDArray[np.uint8]) -> Sequence[Box]:
+    def find(image: NDArray[np.uint8]) -> list[Face]:
         result = detector.detect(image)
+        corners = result.boxes.tolist()
         return [
-            (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-            for box, label in zip(result.boxes, result.labels, strict=True)
-            if label == NO_MASK
+            Face((x1, y1, x2, y2), label)
+            for (x1, y1, x2, y2), label in zip(corners, result.labels, strict=True)
         ]
 
     return find

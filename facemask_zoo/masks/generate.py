@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from facemask_zoo.datasets.labels import LABELS
+from facemask_zoo.datasets.coco import ANNOTATIONS_NAME
+from facemask_zoo.datasets.labels import LABELS, NO_MASK
+from facemask_zoo.datasets.landmarks import Points, face_box
 from facemask_zoo.datasets.pictures import list_pictures
-from facemask_zoo.datasets.types import Box
+from facemask_zoo.datasets.types import Box, Face
 from facemask_zoo.datasets.wearing import MASKED_FACE_NET, Wearing
 from facemask_zoo.errors import (
     FaceMaskZooError,
@@ -36,15 +38,17 @@ from facemask_zoo.masks.place import Masked, put_on
 from facemask_zoo.masks.template import list_templates, load_template
 from facemask_zoo.masks.wearing import SHARES
 
-ANNOTATIONS_NAME = "annotations.json"
 REPORT_NAME = "report.json"
 LAYOUTS = ("masked-face-net", "plain")
 
 _QUALITY = 95
 _FFHQ_DIGITS = 5
 
-Tool = tuple[Landmarker, Callable[[NDArray[np.uint8]], Sequence[Box]] | None]
-"""What finds landmarks, and what finds faces for it where it needs boxes."""
+Tool = tuple[Landmarker, Callable[[NDArray[np.uint8]], Sequence[Face]] | None]
+"""What finds landmarks, and what finds faces for it where it needs boxes.
+
+Faces that are not bare get no mask, but stand in the annotations.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,46 +232,62 @@ def _make(job: Job, templates: tuple[str, ...], tool: Tool) -> Made:
     landmarker, find_faces = tool
     try:
         image = load_image(job.path)
-        boxes = find_faces(image) if find_faces else None
-        faces = landmarker.find(image, path=job.path, boxes=boxes)
-        if not faces:
+        seen = find_faces(image) if find_faces else ()
+        bare = [face.box for face in seen if face.label == NO_MASK] if find_faces else None
+        landmarks = landmarker.find(image, path=job.path, boxes=bare)
+        if not landmarks:
             raise ImageError("No face was found.")
-        return _mask_all(job, image, faces, templates)
+        return _mask_all(job, image, landmarks, templates, seen)
     except FaceMaskZooError as error:
         return error
 
 
 def _mask_all(
-    job: Job, image: NDArray[np.uint8], faces: Sequence[Any], templates: tuple[str, ...]
+    job: Job,
+    image: NDArray[np.uint8],
+    landmarks: Sequence[Points],
+    templates: tuple[str, ...],
+    seen: Sequence[Face],
 ) -> tuple[bytes, dict[str, Any]]:
     random = np.random.default_rng(job.seed)
     results: list[Masked] = []
     skipped: list[str] = []
-    for points in faces:
+    bare: list[Face] = []
+    for points in landmarks:
         template = load_template(templates[random.integers(len(templates))])
+        seed = int(random.integers(2**32))
         try:
-            result = put_on(
-                image,
-                points,
-                template=template,
-                wearing=job.wearing,
-                seed=int(random.integers(2**32)),
-            )
+            result = put_on(image, points, template=template, wearing=job.wearing, seed=seed)
         except InvalidArgumentError as error:
             skipped.append(str(error))
+            bare.append(Face(face_box(points, (image.shape[1], image.shape[0])), NO_MASK))
             continue
         results.append(result)
         image = result.image
     if not results:
         raise ImageError(f"No face could be masked: {skipped[0]}")
+    placed = [result.box for result in results] + [face.box for face in bare]
+    others = [*bare, *(face for face in seen if not _is_among(face.box, placed))]
     facts = {
         "source": job.path.name,
         "size": [image.shape[1], image.shape[0]],
         "wearing": str(job.wearing),
         "skipped": skipped,
         "faces": [_describe(result) for result in results],
+        "others": [_describe_other(face) for face in others if face.side > 0],
     }
     return _encode(image, job), facts
+
+
+def _is_among(box: Box, boxes: Sequence[Box]) -> bool:
+    """Whether a found box is of a face whose landmarks are known: the centre of one lies in it."""
+    x1, y1, x2, y2 = box
+    centres = (((a + c) / 2, (b + d) / 2) for a, b, c, d in boxes)
+    return any(x1 <= x <= x2 and y1 <= y <= y2 for x, y in centres)
+
+
+def _describe_other(face: Face) -> dict[str, Any]:
+    return {"label": face.label, "box": [round(value, 2) for value in face.box]}
 
 
 def _describe(result: Masked) -> dict[str, Any]:
@@ -341,6 +361,8 @@ def _finish(
         "pictures": len(outcomes),
         "written": len(records),
         "wearings": dict(collections.Counter(record["wearing"] for record in records)),
+        "masked_faces": sum(len(record["faces"]) for record in records),
+        "other_faces": sum(len(record.get("others", ())) for record in records),
         "failed": {str(each.source): each.problem for each in outcomes if each.problem},
         "skipped_faces": {
             record["name"]: record["skipped"] for record in records if record["skipped"]
@@ -356,21 +378,28 @@ def _coco(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     for number, record in enumerate(records, 1):
         width, height = record["size"]
         images.append({"id": number, "file_name": record["name"], "width": width, "height": height})
-        for face in record["faces"]:
-            x1, y1, x2, y2 = face["box"]
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": LABELS.index(face["label"]) + 1,
-                    "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
-                    "area": round((x2 - x1) * (y2 - y1), 2),
-                    "iscrowd": 0,
-                    "keypoints": [value for x, y in face["landmarks"] for value in (x, y, 2)],
-                    "num_keypoints": len(face["landmarks"]),
-                    "wearing": face["wearing"],
-                    "template": face["template"],
-                }
-            )
+        for face in (*record["faces"], *record.get("others", ())):
+            annotations.append(_coco_face(face, len(annotations) + 1, number))
     categories = [{"id": number, "name": label} for number, label in enumerate(LABELS, 1)]
     return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _coco_face(face: Mapping[str, Any], number: int, image: int) -> dict[str, Any]:
+    x1, y1, x2, y2 = face["box"]
+    entry = {
+        "id": number,
+        "image_id": image,
+        "category_id": LABELS.index(face["label"]) + 1,
+        "bbox": [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)],
+        "area": round((x2 - x1) * (y2 - y1), 2),
+        "iscrowd": 0,
+    }
+    if "landmarks" not in face:
+        return entry
+    return {
+        **entry,
+        "keypoints": [value for x, y in face["landmarks"] for value in (x, y, 2)],
+        "num_keypoints": len(face["landmarks"]),
+        "wearing": face["wearing"],
+        "template": face["template"],
+    }

@@ -108,3 +108,12 @@ def test_the_data_at_hand_is_counted_as_it_is_labelled(shared):
     assert report.problems == ()
     assert report.faces == labelled
     assert len(report.dataset) == len(content["images"])
+
+
+def test_the_split_of_dataroots_is_kept(tmp_path, picture):
+    picture(tmp_path / "images" / "1.jpg")
+    (tmp_path / "faces.csv").write_text(
+        "class,x,y,w,h,raw_img_dir,cropped_img_dir\n"
+        "masked,1,2,10,5,data/raw_images/1.jpg,data/validation/real/masked/7.jpg\n"
+    )
+    assert read(tmp_path).sources == ("validation",)

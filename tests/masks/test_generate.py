@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mask_tools import tool
+from mask_tools import tool, tool_that_sees_others
 from PIL import Image
 from places import ROOT
 
@@ -90,6 +90,30 @@ def test_a_data_set_reads_back_as_it_was_made(plan):
     entries = json.loads((plan.output / "annotations.json").read_text())["annotations"]
     assert {entry["template"] for entry in entries} <= set(plan.templates)
     assert len(entries[0]["keypoints"]) == 68 * 3
+
+
+def test_bare_and_masked_faces_beside_it_are_annotated_too(plan):
+    assert not any(each.problem for each in generate(plan, tool_that_sees_others))
+    dataset = read(plan.output / "annotations.json")
+    assert dataset.problems == ()
+    for picture in dataset.pictures:
+        worn = picture.faces[0].attributes["wearing"]
+        assert picture.labels == [Wearing(worn).label, "no_mask", "mask"]
+        assert picture.boxes[1].tolist() == [2, 3, 40, 50]
+        assert [bool(face.attributes) for face in picture.faces] == [True, False, False]
+    report = json.loads((plan.output / "report.json").read_text())
+    assert (report["masked_faces"], report["other_faces"]) == (4, 8)
+
+
+def test_a_face_that_is_too_small_for_a_mask_is_annotated_as_bare(plan, faces, points):
+    lines = "\n".join(f"{x + 1} {y + 1}" for x, y in points * 0.04)
+    (faces / "41192_2.pts").write_text(f"version: 1\n{{\n{lines}\n}}\n")
+    assert not any(each.problem for each in generate(plan, tool))
+    dataset = read(plan.output / "annotations.json")
+    (picture,) = [each for each in dataset.pictures if len(each.faces) == 2]
+    assert picture.path.stem.startswith("41192")
+    assert picture.labels[1] == "no_mask"
+    assert picture.faces[1].box[2] < 15
 
 
 def test_the_mask_is_compressed_as_the_face_was(plan, faces):
