@@ -19,12 +19,13 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
+.PHONY: demo test test-scale lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     find faces in $(DEMO_PICTURE)"
 	@echo "make test     set up every framework, check style and types, run all tests"
+	@echo "make test-scale  soak, kill and cluster tests at length; minutes"
 	@echo "make lint     style and types alone"
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
@@ -49,6 +50,10 @@ demo: $(VENV)/.base
 
 test: lint
 	$(BIN)/pytest --require-frameworks
+
+# What make test does in a short version: ten kills, a cluster under load, thousands of frames.
+test-scale: $(VENV)/.all
+	$(BIN)/pytest --require-frameworks -m scale
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .

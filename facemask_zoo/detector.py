@@ -26,6 +26,7 @@ from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import CONF, IOU
 from facemask_zoo.tasks.letterbox import Region
+from facemask_zoo.tiling import check_tiles, detect_tiled
 from facemask_zoo.video import Frame, StreamSource, frames
 
 RawOutputs = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -149,17 +150,30 @@ class Detector:
         """Side of the network's square input, or its height and width, in pixels."""
         return self.card.detector.input_size
 
-    def detect(self, image: ImageSource) -> Detections:
+    def detect(self, image: ImageSource, *, tiles: int | None = None) -> Detections:
         """Find the faces in one picture.
 
         Args:
             image: Path, encoded bytes, file object, PIL image, or array; see
                 :func:`facemask_zoo.images.load_image`.
+            tiles: Search the picture in overlapping windows too, the smallest of so many pixels a
+                side, for faces that are small in a large picture. It takes as many times longer as
+                there are windows. None searches the picture as a whole alone.
 
         Raises:
             ImageError: The picture cannot be read.
+            InvalidArgumentError: `tiles` is less than half of the network's input.
         """
-        return self.detect_batch([image])[0]
+        if tiles is None:
+            return self.detect_batch([image])[0]
+        _, *sides = self.card.detector.graph.input_shape
+        check_tiles(tiles, max(sides))
+        watch = _Stopwatch()
+        picture = load_image(image, self.max_pixels)
+        watch.lap("read")
+        result = detect_tiled(self.detect_batch, picture, tiles, self.iou, BATCH_SIZE)
+        speed = {**result.speed, **watch.shares(1)}
+        return dataclasses.replace(result, source=_source_name(image), speed=speed)
 
     def detect_batch(
         self, images: Iterable[ImageSource], *, on_error: OnError = "raise"

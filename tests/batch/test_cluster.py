@@ -17,6 +17,13 @@ STORE_BYTES = 80 << 20
 """Of each machine; Ray takes no less."""
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address):
+    needs.module("ray")
+    with pytest.raises(EngineError, match="There is no Ray cluster"):
+        RayEngine(address)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Three machines, each a process tree of its own."""
@@ -77,11 +84,3 @@ def test_a_killed_worker_and_a_killed_machine_cost_nothing(
     assert summary.rows == len(rows(once))
     with pytest.raises(EngineError, match="No machine of the cluster has room"):
         RayEngine(cluster.address, gpus=1).facts(None)
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
-def test_a_cluster_that_is_not_there_is_told_at_once(address, monkeypatch):
-    ray = needs.module("ray")
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(EngineError, match="There is no Ray cluster"):
-        RayEngine(address)
