@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _FINE_TUNING_STEPS = 1000
 _FINE_TUNING_RATE = 5e-4
+_SYNTHETIC = 0.3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="meaning of a category name in --data, for example with=mask",
     )
     parser.add_argument("--negatives", default="", help="folder of pictures without faces")
+    parser.add_argument(
+        "--masked", default="", metavar="FILE", help="annotations.json of `facemask-zoo mask`"
+    )
+    share_help = f"of the views, that show --masked ({_SYNTHETIC})"
+    parser.add_argument("--synthetic", type=float, metavar="SHARE", help=share_help)
     parser.add_argument("--classes", nargs="+", help="labels to tell apart (those of --start)")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder of the run; one cut off goes on"
@@ -108,6 +114,7 @@ def make_config(args: argparse.Namespace) -> TrainingConfig:
             config = dataclasses.replace(config, data=_data(args))
     else:
         config = _fine_tuning(args)
+    config = dataclasses.replace(config, data=_with_drawn_masks(args, config.data))
     if args.seed is not None:
         config = dataclasses.replace(config, seed=args.seed)
     return dataclasses.replace(config, schedule=_schedule(args, config.schedule))
@@ -137,6 +144,14 @@ def _fine_tuning(args: argparse.Namespace) -> TrainingConfig:
         partial_class="incorrect" if "incorrect" in network.classes else "",
         start=start,
     )
+
+
+def _with_drawn_masks(args: argparse.Namespace, data: DataConfig) -> DataConfig:
+    masked = args.masked or data.masked
+    share = args.synthetic
+    if share is None:
+        share = data.synthetic or (_SYNTHETIC if args.masked else 0.0)
+    return dataclasses.replace(data, masked=masked, synthetic=share)
 
 
 def _data(args: argparse.Namespace) -> DataConfig:

@@ -12,10 +12,11 @@ from typing import TypeGuard
 import numpy as np
 
 from facemask_zoo.datasets import Dataset, Picture, Problem, check, read, read_negatives
-from facemask_zoo.errors import DatasetError, ImageError
+from facemask_zoo.errors import DatasetError, ImageError, InvalidArgumentError
 from facemask_zoo.images import load_image
 from facemask_zoo.training.augment import Boxes, Image, Labelled
 from facemask_zoo.training.corrections import read_boxes, read_hard_negatives, replace_boxes
+from facemask_zoo.training.synthetic import Drawn, read_drawn, share_of_weight
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,13 @@ class DataConfig:
         consensus: JSON object of better boxes: part, then the annotation's id, then `bbox` as in
             COCO. They replace those of the sources that say so. Empty for none.
         class_picture_weights: Pictures that show a class are drawn this much more often.
+        synthetic: Share of the views, 0..1, that show pictures with drawn masks.
+        masked: ``annotations.json`` of a set that ``facemask-zoo mask`` made from training
+            pictures, see :func:`facemask_zoo.training.synthetic.read_drawn`; empty for none.
         sources: Rules by the pictures' ``source``.
+
+    Raises:
+        InvalidArgumentError: `synthetic` is out of range, or there is no `masked` to take it from.
     """
 
     annotations: str
@@ -75,6 +82,16 @@ class DataConfig:
     consensus: str = ""
     class_picture_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
     sources: Mapping[str, SourceRules] = dataclasses.field(default_factory=dict)
+    synthetic: float = 0.0
+    masked: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.synthetic < 1:
+            raise InvalidArgumentError(
+                f"synthetic: expected at least 0 and less than 1, but got {self.synthetic}."
+            )
+        if self.synthetic and not self.masked:
+            raise InvalidArgumentError("synthetic needs `masked`: annotations of drawn masks.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,15 +119,15 @@ def load_photographs(config: DataConfig, classes: Sequence[str]) -> list[Photogr
         classes: Labels of the network's classes. Faces with another label are ignored.
 
     Returns:
-        The photographs, negatives last, and behind them those with hard negatives again.
+        The photographs, negatives last, behind them those with hard negatives again, and those
+        with drawn masks.
 
     Raises:
         DatasetError: The annotations cannot be read, or no face of the classes is left; or the
             file of hard negatives or of consensus boxes is not what it should be.
     """
-    pictures = [
-        (picture, _weight(picture, config)) for picture in _labelled_pictures(config).pictures
-    ]
+    labelled = _labelled_pictures(config).pictures
+    pictures = [(picture, _weight(picture, config)) for picture in labelled]
     pictures += [(picture, config.negative_weight) for picture in _negatives(config)]
     hard = read_hard_negatives(config.hard_negatives, config.part) if config.hard_negatives else {}
     with ThreadPoolExecutor(_DECODERS) as pool:
@@ -131,7 +148,42 @@ def load_photographs(config: DataConfig, classes: Sequence[str]) -> list[Photogr
     ]
     if hard:
         logger.info("Hard negatives in %d of %d pictures.", len(again), len(hard))
-    return result + again
+    result += again
+    return result + _drawn_photographs(config, classes, labelled, result)
+
+
+def _drawn_photographs(
+    config: DataConfig,
+    classes: Sequence[str],
+    labelled: Sequence[Picture],
+    others: Sequence[Photograph],
+) -> list[Photograph]:
+    """Pictures with drawn masks, which together have their share of the weight."""
+    if not config.synthetic:
+        return []
+    found = read_drawn(config.masked, labelled)
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        images = list(pool.map(_decode, [each.picture for each in found]))
+    _report([image for image in images if isinstance(image, Problem)])
+    sound = [(d, image) for d, image in zip(found, images, strict=True) if _is_image(image)]
+    if not sound:
+        raise DatasetError(f"{config.masked}: no picture can be read.")
+    total = sum(photo.weight for photo in others)
+    own = [_weight(each.picture, config) for each, _ in sound]
+    weights = share_of_weight(own, total, config.synthetic)
+    logger.info(
+        "Drawn masks in %d pictures, %.0f %% of the views.", len(sound), 100 * config.synthetic
+    )
+    return [
+        Photograph(image, _label_drawn(each, classes, config), weight)
+        for (each, image), weight in zip(sound, weights, strict=True)
+    ]
+
+
+def _label_drawn(each: Drawn, classes: Sequence[str], config: DataConfig) -> Labelled:
+    """As :func:`label_faces`; how a drawn mask is worn is certain."""
+    faces = label_faces(each.picture, classes, config)
+    return faces.replace(partial=faces.partial & ~each.drawn)
 
 
 def fingerprint(photographs: Sequence[Photograph]) -> str:
