@@ -25,7 +25,7 @@ def latency(rows: Sequence[Row]) -> bytes:
     Raises:
         FrameworkNotInstalledError: matplotlib is not installed.
     """
-    figure = _figure(8.4, 1.2 + 0.32 * len(rows))
+    figure = new_figure(8.4, 1.2 + 0.32 * len(rows))
     axes = figure.subplots()
     names = [_name(row) for row in rows]
     network = [row["network"]["median"] / row["batch"] for row in rows]
@@ -48,7 +48,7 @@ def latency(rows: Sequence[Row]) -> bytes:
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds a picture")
     axes.legend(fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def accuracy(rows: Sequence[Row], runs: Iterable[Mapping[str, Any]]) -> bytes:
@@ -73,7 +73,7 @@ def accuracy(rows: Sequence[Row], runs: Iterable[Mapping[str, Any]]) -> bytes:
     ]
     if not points:
         raise DatasetError(f"No model of the benchmark was evaluated; there are {list(scores)}.")
-    figure = _figure(8.4, 5)
+    figure = new_figure(8.4, 5)
     axes = figure.subplots()
     for time, score, name in points:
         axes.plot(time, score, "o", markersize=4)
@@ -82,7 +82,7 @@ def accuracy(rows: Sequence[Row], runs: Iterable[Mapping[str, Any]]) -> bytes:
     axes.set_xlim(left=0)
     axes.margins(x=0.2, y=0.1)
     axes.grid(visible=True, linewidth=0.4)
-    return _png(figure)
+    return png(figure)
 
 
 def _name(row: Row) -> str:
@@ -92,12 +92,18 @@ def _name(row: Row) -> str:
     )
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure of so many inches.
+
+    Raises:
+        FrameworkNotInstalledError: matplotlib is not installed.
+    """
     figure = require("matplotlib.figure")
     return figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
 
 
-def _png(figure: Any) -> bytes:
+def png(figure: Any) -> bytes:
+    """A figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

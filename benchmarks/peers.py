@@ -12,6 +12,7 @@ Usage: python -m facemask_zoo.benchmarks.peers [--model zoo-260] [--framework NA
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import logging
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.benchmarks.bench_tables import title
-from facemask_zoo.benchmarks.cases import Case, Settings, check_models, plan, prepared, run_python
+from facemask_zoo.benchmarks.cases import Settings, check_models, plan, prepared, run_python
 from facemask_zoo.benchmarks.timing import times_in_turns
 from facemask_zoo.benchmarks.worker import encoded, network_alone
 from facemask_zoo.cards import DEFAULT_MODEL
@@ -148,8 +149,8 @@ def table(results: Mapping[str, Any]) -> str:
     failed = "".join(f" {name} did not run: {why}." for name, why in results["failed"].items())
     foot = (
         f"Model {results['model']}, {results['threads']} threads, an array of 640 x 480 pixels, "
-        f"median milliseconds of {settings['rounds']} processes x {settings['repeats']} calls. Where "
-        f"there is no bare call, the zoo's network alone stands for it. {machine['processor']}, "
+        f"median milliseconds of {settings['rounds']} processes x {settings['repeats']} calls. "
+        f"Where there is no bare call, the zoo's network alone stands for it. {machine['processor']}, "
         f"{machine['cores']} cores, {machine['system']}.{failed}"
     )
     return f"{markdown.table(header, lines)}\n\n{foot}"
@@ -157,15 +158,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def zoo_calls(detector: Detector, picture: Pixels) -> dict[str, Callable[[], object]]:
     """What the zoo does: the network alone, detection, and detection of faint faces, too."""
-    loading = dict(detector.loading)
-    faint = Detector(
-        detector.card,
-        detector.framework,
-        detector.backend,
-        conf=LOW_CONF,
-        nms=detector.nms,
-        loading=loading,
-    )
+    faint = dataclasses.replace(detector, conf=LOW_CONF)
     return {
         NETWORK: network_alone(detector, picture, 1),
         ARRAY: lambda: detector.detect(picture),
@@ -196,9 +189,9 @@ def aizoo_detect(detector: Detector, picture: Pixels) -> list[list[float]]:
     found = []
     for index in _suppress_one_by_one(boxes, best):
         left, top, right, bottom = boxes[index]
-        corners = (max(0, int(left * width)), max(0, int(top * height)))
-        corners += (min(int(right * width), width), min(int(bottom * height), height))
-        found.append([int(classes[index]), float(best[index]), *corners])
+        low = (max(0, int(left * width)), max(0, int(top * height)))
+        high = (min(int(right * width), width), min(int(bottom * height), height))
+        found.append([int(classes[index]), float(best[index]), *low, *high])
     return found
 
 
@@ -229,7 +222,7 @@ def _suppress_one_by_one(boxes: NDArray[np.float64], scores: NDArray[np.float32]
 
 
 def bare_onnx(path: Path, batch: NDArray[np.float32], threads: int) -> Callable[[], object]:
-    """onnxruntime as its own documentation uses it."""
+    """A session of onnxruntime, as its own documentation has it."""
     onnxruntime = require("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
