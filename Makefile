@@ -70,10 +70,7 @@ parity: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.parity --picture $(DEMO_PICTURE) --write README.md
 
 # One folder of results for each kind of machine; half an hour, with nothing else running.
-MACHINE ?= $(shell $(PYTHON) -c "import re; from pathlib import Path as P; p = P('/proc/cpuinfo'); \
-	t = p.read_text() if p.exists() else ''; m = re.search(r'model name\s*:\s*(.*)', t); \
-	print(re.sub(r'[^a-z0-9]+', '-', (m[1] if m else 'this-machine').lower()).strip('-'))")-$(shell getconf _NPROCESSORS_ONLN)
-BENCH := benchmarks/results/$(MACHINE)
+BENCH = benchmarks/results/$(shell $(BIN)/python -m facemask_zoo.benchmarks.environment)
 BENCHED ?= zoo-260 aizoo-360
 YUNET ?= $(wildcard ../shared/peers/yunet_2026may.onnx)
 bench: $(VENV)/.all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +31,40 @@ def table(results: Results) -> str:
     """All rows in Markdown, times in milliseconds for the whole batch, and how they were taken."""
     lines = [_line(row) for row in results["rows"]]
     return f"{markdown.table(HEADER, lines)}\n\n{conditions(results)}"
+
+
+def summary(results: Results) -> str:
+    """The rows of one picture at a time, in few columns, for README."""
+    header = (
+        "Framework",
+        "Model",
+        "Precision",
+        "Network",
+        "From file",
+        "Pictures/s",
+        "Peak memory",
+    )
+    lines = [
+        (
+            title(row["framework"]),
+            f"`{row['model']}`",
+            str(row["precision"]),
+            f"{row['network']['median']:.1f} ms",
+            f"{row['file']['median']:.1f} ms",
+            f"{row['pictures_per_s']['median']:.0f}",
+            f"{row['peak_mb']:.0f} MB" if row["peak_mb"] else "-",
+        )
+        for row in results["rows"]
+        if row["batch"] == 1
+    ]
+    machine = results["machine"]
+    threads = sorted({row["threads"] for row in results["rows"]})
+    foot = (
+        f"Median times of one picture, {' or '.join(map(str, threads))} threads, "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}. Made by "
+        f"`make bench` ([more, and how](docs/performance.md))."
+    )
+    return f"{markdown.table(header, lines)}\n\n{foot}"
 
 
 def conditions(results: Results) -> str:
@@ -94,8 +127,3 @@ def _spread(summary: Mapping[str, Any]) -> str:
     return (
         f"{summary['median']:.1f} ({summary['p10']:.1f}-{summary['p90']:.1f}, {summary['p99']:.1f})"
     )
-
-
-def case_fields(row: Row) -> dict[str, Any]:
-    """The columns that say what a row is of."""
-    return dataclasses.asdict(case_of(row))

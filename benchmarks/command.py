@@ -92,7 +92,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--compare", type=Path, metavar="OLD.json", help="also show ratios to an earlier run"
     )
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help=f"put the table into its section {SECTION!r}"
+        "--write", type=Path, metavar="FILE", help=f"put a short table into its section {SECTION!r}"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
 
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         write(args.output, results, runs, overwrite=args.overwrite)
     if args.write:
-        markdown.replace_section(args.write, SECTION, bench_tables.table(results))
+        markdown.replace_section(args.write, SECTION, bench_tables.summary(results))
     return int(any(each["failed"] for each in results["skipped"]))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import sys
 from pathlib import Path
 
 from facemask_zoo.version import __version__
@@ -32,6 +34,13 @@ def sentence() -> str:
     )
 
 
+def folder_name() -> str:
+    """A name for the results of such machines: processor and cores."""
+    facts = describe()
+    words = re.findall("[a-z0-9]+", facts["processor"].lower())
+    return "-".join([*words, facts["cores"], "cores"])
+
+
 def _processor() -> str:
     """The processor's name; Linux hides it from the platform module."""
     return _cpuinfo("model name") or platform.processor() or "unknown processor"
@@ -51,3 +60,7 @@ def _cpuinfo(field: str) -> str:
         return ""
     values = [line.partition(":")[2].strip() for line in lines if line.startswith(field)]
     return values[0] if values else ""
+
+
+if __name__ == "__main__":
+    sys.stdout.write(folder_name() + "\n")

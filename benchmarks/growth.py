@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -30,7 +31,7 @@ from facemask_zoo.benchmarks.bench_plots import new_figure, png
 from facemask_zoo.benchmarks.cases import check_models, plan, run_python
 from facemask_zoo.benchmarks.memory import peak_megabytes
 from facemask_zoo.benchmarks.timing import times_of
-from facemask_zoo.benchmarks.worker import encoded, network_alone
+from facemask_zoo.benchmarks.worker import PICTURE_SIZE, encoded, network_alone
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, UnknownNameError
@@ -94,12 +95,8 @@ def _faces(args: argparse.Namespace, values: Sequence[int]) -> Calls:
     card = _load(args).card
     for count in values:
         loc, scores = outputs_with(card.detector, count)
-        yield (
-            count,
-            lambda o=(loc, scores): postprocess(  # type: ignore[misc]
-                *o, card.detector, (640, 480), conf=card.conf, iou=IOU, kind=card.nms
-            ),
-        )
+        call = functools.partial(postprocess, loc, scores, card.detector, PICTURE_SIZE)
+        yield count, functools.partial(call, conf=card.conf, iou=IOU, kind=card.nms)
 
 
 def _batches(args: argparse.Namespace, values: Sequence[int]) -> Calls:
@@ -115,7 +112,7 @@ def _threads(args: argparse.Namespace, values: Sequence[int]) -> Calls:
 
 
 DIMENSIONS = {
-    "pictures": Dimension("pictures, one by one", _pictures, (1, 10, 30, 100, 300)),
+    "pictures": Dimension("pictures, one by one", _pictures, (1, 10, 30, 100)),
     "size": Dimension("thousand pixels of an array", _sizes, (77, 307, 1229, 4915, 12000)),
     "faces": Dimension("faces in the outputs", _faces, (1, 10, 100, 300, 1000, 2000)),
     "batch": Dimension("pictures in a batch", _batches, (1, 2, 4, 8, 16, 32)),
@@ -192,7 +189,13 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def exponent(values: Sequence[float], times: Sequence[float]) -> float:
-    """Slope of log time over log value, of the upper half of the values, at least two."""
+    """Slope of log time over log value, of the upper half of the values, at least two.
+
+    Returns:
+        The slope; 0 if there is one value alone.
+    """
+    if len(values) < 2:
+        return 0.0
     start = min(len(values) // 2, len(values) - 2)
     slope = np.polyfit(np.log(values[start:]), np.log(times[start:]), 1)[0]
     return float(slope)
@@ -245,7 +248,10 @@ def draw(results: Mapping[str, Any]) -> bytes:
 def _answer(args: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: the times and memory along one dimension."""
     dimension = DIMENSIONS[args.worker]
-    values = [each for each in dimension.values if not args.most or each <= args.most]
+    most = args.most or max(dimension.values)
+    if args.worker == "threads":
+        most = min(most, os.cpu_count() or 1)
+    values = [each for each in dimension.values if each <= most]
     times, memory = [], []
     try:
         for _, call in dimension.calls(args, values):
