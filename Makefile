@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo "make lint     style and types alone"
 	@echo "make format   let ruff put the code in order"
 	@echo "make parity   measure every framework against the reference; writes README's table"
+	@echo "make bench    speed of everything here, on a quiet machine; writes docs/performance.md"
 	@echo "make precisions  half precision and integers, on labelled pictures; writes docs/converting.md"
 	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
@@ -67,6 +68,20 @@ format: $(VENV)/.all
 
 parity: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.parity --picture $(DEMO_PICTURE) --write README.md
+
+# One folder of results for each kind of machine; half an hour, with nothing else running.
+BENCH = benchmarks/results/$(shell $(BIN)/python -m facemask_zoo.benchmarks.environment)
+BENCHED ?= zoo-260 aizoo-360
+YUNET ?= $(wildcard ../shared/peers/yunet_2026may.onnx)
+bench: $(VENV)/.all
+	$(BIN)/facemask-zoo bench --model $(BENCHED) --batch 1 8 --picture $(DEMO_PICTURE) \
+		--output $(BENCH) --write README.md --overwrite
+	$(BIN)/python -m facemask_zoo.benchmarks.peers --picture $(DEMO_PICTURE) \
+		$(if $(YUNET),--yunet $(YUNET)) --output $(BENCH)/peers.json --overwrite
+	$(BIN)/python -m facemask_zoo.benchmarks.growth --output $(BENCH)/growth.json \
+		--plot $(BENCH)/growth.png --overwrite
+	$(BIN)/python -m facemask_zoo.benchmarks.performance --bench $(BENCH)/results.json \
+		--peers $(BENCH)/peers.json --growth $(BENCH)/growth.json --write docs/performance.md
 
 # A folder with val.json, val/ and train/, such as users do not have.
 LABELLED ?= ../shared/data/detection

@@ -17,7 +17,6 @@ import json
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ import numpy as np
 from facemask_zoo.benchmarks import environment
 from facemask_zoo.benchmarks.accuracy_tables import read_runs
 from facemask_zoo.benchmarks.face_peers import OnnxYuNet, Options
+from facemask_zoo.benchmarks.timing import times_in_turns
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DatasetError, InvalidArgumentError
 from facemask_zoo.evaluation.average_precision import MEAN
@@ -86,14 +86,7 @@ def measure(
 
 def median_times(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Median milliseconds of each call, all in turns."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            for number in range(WARM_UP + REPEATS):
-                start = time.perf_counter()
-                call()
-                if number >= WARM_UP:
-                    found[name].append((time.perf_counter() - start) * 1000)
+    found = times_in_turns(calls, ROUNDS, WARM_UP, REPEATS)
     return {name: statistics.median(values) for name, values in found.items()}
 
 

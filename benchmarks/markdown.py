@@ -21,11 +21,24 @@ def replace_section(path: Path, name: str, text: str) -> None:
     Raises:
         InvalidArgumentError: The file lacks the marks.
     """
-    content = path.read_text()
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    if start not in content or end not in content:
-        raise InvalidArgumentError(f"{path} has no section {start} ... {end}.")
+    content, start, end = check_section(path, name)
     before, rest = content.split(start, 1)
     after = rest.split(end, 1)[1]
     with atomic_path(path, overwrite=True) as temporary:
         temporary.write_text(f"{before}{start}\n{text}\n{end}{after}")
+
+
+def check_section(path: Path, name: str) -> tuple[str, str, str]:
+    """The text of a file and the two marks of a section of it.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read, or lacks the marks.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    try:
+        content = path.read_text()
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(f"{path} cannot be read: {error}.") from error
+    if start not in content or end not in content:
+        raise InvalidArgumentError(f"{path} has no section {start} ... {end}.")
+    return content, start, end

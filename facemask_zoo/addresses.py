@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-import urllib3
-
 from facemask_zoo.errors import AddressError, ImageError
-from facemask_zoo.guarded_http import responding
 from facemask_zoo.images import ADDRESS_SCHEMES, IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    import urllib3
 
 MAX_BYTES = 64 << 20
 """Default limit on the size of a file that is fetched."""
@@ -55,6 +56,8 @@ def fetch_image(
         ImageError: The address is wrong, private, unreachable or too slow, the file too large, or
             the server reports an error.
     """
+    from facemask_zoo.guarded_http import responding  # urllib3 is slow to import, and rarely needed
+
     deadline = time.monotonic() + timeout
     try:
         for _ in range(_MAX_REDIRECTS + 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -161,19 +160,25 @@ class Classifier:
         """
         check_on_error(on_error)
         many = [crops] if is_one_picture(crops) else crops
-        inputs = self._inputs(many, on_error)  # type: ignore[arg-type]
-        parts = []
-        while chunk := list(itertools.islice(inputs, BATCH_SIZE)):
-            parts.append(self._probabilities(np.stack(chunk)))
+        batches = self._batches(many, on_error)  # type: ignore[arg-type]
+        parts = [self._probabilities(batch) for batch in batches]
         empty = np.empty((0, len(self.classes)), np.float32)
         return Classifications(np.concatenate([empty, *parts]), self.classes)
 
-    def _inputs(
+    def _batches(
         self, crops: Iterable[ImageSource], on_error: OnError
     ) -> Iterator[NDArray[np.float32]]:
+        """Inputs, several at a time, in memory that the next ones overwrite."""
+        buffer, count = self.session.backend.buffer(BATCH_SIZE), 0
         for crop in crops:
             with handled(crop, on_error):
-                yield self.preprocessing(load_image(crop, self.max_pixels), *self.input_shape)
+                self.preprocessing.place(load_image(crop, self.max_pixels), buffer[count])
+                count += 1
+            if count == BATCH_SIZE:
+                yield buffer
+                count = 0
+        if count:
+            yield buffer[:count]
 
     def _probabilities(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         (outputs,) = self.session.backend.forward(batch).values()

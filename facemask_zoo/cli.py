@@ -58,6 +58,9 @@ _MODULE_COMMANDS = {
     "batch": _ModuleCommand(
         "facemask_zoo.batch.command", "batch", "Millions of pictures, into one Parquet file."
     ),
+    "bench": _ModuleCommand(
+        "facemask_zoo.benchmarks.command", "all", "Measure how fast every framework is here."
+    ),
     "convert": _ModuleCommand(
         "facemask_zoo.converters.command", "all", "Turn weights into another format, with proof."
     ),

@@ -32,6 +32,8 @@ from facemask_zoo.video import Frame, StreamSource, frames
 RawOutputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Box offsets (N, A, 4) and scores (N, A, C)."""
 
+_Named = tuple[NDArray[np.uint8], str | None]
+
 BATCH_SIZE = 8
 """Pictures that :meth:`Detector.detect_batch` hands to the framework at once."""
 
@@ -202,16 +204,7 @@ class Detector:
             )
         results: list[Detections] = []
         for chunk in _chunks(images, BATCH_SIZE):
-            pictures: list[NDArray[np.uint8]] = []
-            names: list[str | None] = []
-            watch = _Stopwatch()
-            for image in chunk:
-                with handled(image, on_error):
-                    pictures.append(load_image(image, self.max_pixels))
-                    names.append(_source_name(image))
-            watch.lap("read")
-            if pictures:
-                results.extend(self._detect_arrays(pictures, names, watch))
+            results.extend(self._detect_loaded(self._loaded(chunk, on_error), len(chunk)))
         return results
 
     def stream(self, source: StreamSource, *, on_error: OnError = "raise") -> Iterator[Detections]:
@@ -241,7 +234,7 @@ class Detector:
         Args:
             frame: The picture and where it came from.
         """
-        (result,) = self._detect_arrays([frame.image], [frame.source], _Stopwatch())
+        (result,) = self._detect_loaded([(frame.image, frame.source)], 1)
         return dataclasses.replace(result, frame=frame.index, time=frame.time)
 
     def forward(self, batch: NDArray[np.float32]) -> RawOutputs:
@@ -270,24 +263,31 @@ class Detector:
         outputs = self.backend.forward(batch)
         return outputs[LOC_NAME], outputs[SCORES_NAME]
 
-    def _detect_arrays(
-        self, pictures: list[NDArray[np.uint8]], names: list[str | None], watch: _Stopwatch
-    ) -> list[Detections]:
-        _, height, width = self.card.detector.graph.input_shape
-        prepare = self.card.preprocessing.placed
-        placed = [prepare(picture, height, width) for picture in pictures]
-        batch = np.stack([values for values, _ in placed])
-        watch.lap("preprocess")
-        loc, scores = self._outputs(batch)
+    def _loaded(self, images: Iterable[ImageSource], on_error: OnError) -> Iterator[_Named]:
+        for image in images:
+            picture: NDArray[np.uint8] | None = None
+            with handled(image, on_error):
+                picture = load_image(image, self.max_pixels)
+            if picture is not None:
+                yield picture, _source_name(image)
+
+    def _detect_loaded(self, pictures: Iterable[_Named], most: int) -> list[Detections]:
+        """Detect in at most so many pictures, of which one at a time is kept in memory."""
+        watch = _Stopwatch()
+        batch = self.backend.buffer(most)
+        placed: list[tuple[tuple[int, int], Region, str | None]] = []
+        for picture, name in pictures:
+            watch.lap("read")
+            region = self.card.preprocessing.place(picture, batch[len(placed)])
+            placed.append(((picture.shape[1], picture.shape[0]), region, name))
+            watch.lap("preprocess")
+        if not placed:
+            return []
+        loc, scores = self._outputs(batch[: len(placed)])
         watch.lap("inference")
-        results = [
-            self._postprocess(
-                loc[i], scores[i], (picture.shape[1], picture.shape[0]), placed[i][1], names[i]
-            )
-            for i, picture in enumerate(pictures)
-        ]
+        results = [self._postprocess(loc[i], scores[i], *each) for i, each in enumerate(placed)]
         watch.lap("postprocess")
-        speed = watch.shares(len(pictures))
+        speed = watch.shares(len(placed))
         return [dataclasses.replace(result, speed=speed) for result in results]
 
     def _postprocess(
@@ -319,9 +319,9 @@ class _Stopwatch:
         self._since = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        """A stage has ended and the next begins."""
+        """A stage has ended and the next begins; a stage may come back."""
         now = time.perf_counter()
-        self._laps[stage] = (now - self._since) * 1000
+        self._laps[stage] = self._laps.get(stage, 0.0) + (now - self._since) * 1000
         self._since = now
 
     def shares(self, count: int) -> dict[str, float]:

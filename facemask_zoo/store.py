@@ -12,6 +12,7 @@ import atexit
 import dataclasses
 import functools
 import hashlib
+import importlib
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 import filelock
-import pooch
+import platformdirs
 
 from facemask_zoo import model_files
 from facemask_zoo.architectures.pyramid import InputSize, Pyramid
@@ -43,7 +44,6 @@ from facemask_zoo.model import Model
 from facemask_zoo.version import __version__
 
 log = logging.getLogger(__name__)
-pooch.get_logger().setLevel(logging.WARNING)
 
 _Check = Callable[[Path], None]
 
@@ -226,7 +226,11 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
 def cache_folder() -> Path:
     """Folder for downloads and conversions."""
     chosen = os.environ.get("FACEMASK_ZOO_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(pooch.os_cache("facemask-zoo"))
+    return Path(chosen).expanduser() if chosen else Path(_default_cache())
+
+
+def _default_cache() -> str:
+    return platformdirs.user_cache_dir("facemask-zoo", appauthor=False)
 
 
 def _shipped(files: tuple[File, ...]) -> Path:
@@ -301,6 +305,8 @@ def _copy(source: File, url: str, output: _Capped) -> None:
         raise DownloadError(
             f"{source.name} is not in {cache_folder()}, and FACEMASK_ZOO_OFFLINE is set."
         )
+    pooch = importlib.import_module("pooch")  # slow to import, and hardly ever needed
+    pooch.get_logger().setLevel(logging.WARNING)
     pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(url, output, None)
 
 

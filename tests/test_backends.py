@@ -18,7 +18,7 @@ from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import DeviceError, WeightsError, model_files
 from facemask_zoo.backends import FRAMEWORKS, Backend, Options, find_framework
-from facemask_zoo.backends.base import pick_output
+from facemask_zoo.backends.base import pick_output, to_channels_last
 from facemask_zoo.converters.formats import registry
 from facemask_zoo.model import Model
 
@@ -101,6 +101,26 @@ def test_batches_equal_one_by_one(framework, count, load):
         alone = list(backend.forward(batch[index : index + 1]).values())
         np.testing.assert_allclose(together[0][index], alone[0][0], rtol=0, atol=LOC_TOLERANCE)
         np.testing.assert_allclose(together[1][index], alone[1][0], rtol=0, atol=SCORE_TOLERANCE)
+
+
+def test_what_lies_in_a_backends_own_buffer_is_not_copied(framework, load, monkeypatch):
+    backend = load(framework, "small")
+    batch = seeded_batch(NETWORKS["small"], 2)
+    expected = backend.forward(batch)
+    buffer = backend.buffer(3)
+    buffer[:2] = batch
+    seen = []
+    run = type(backend)._run
+    monkeypatch.setattr(
+        type(backend), "_run", lambda self, given: seen.append(given) or run(self, given)
+    )
+    for name, values in backend.forward(buffer[:2]).items():
+        np.testing.assert_array_equal(values, expected[name])
+    assert seen[0].ctypes.data == buffer.ctypes.data
+    if backend.channels_last:
+        assert np.shares_memory(to_channels_last(seen[0]), buffer)
+    else:
+        assert seen[0].flags.c_contiguous
 
 
 def test_an_empty_batch_gives_empty_outputs(framework, load):

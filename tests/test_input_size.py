@@ -30,7 +30,8 @@ def test_one_file_runs_at_any_size(size, path):
     pyramid = SMALL if size is None else SMALL.with_input_size(size)
     assert detector.input_size == pyramid.input_size
     image = photograph(150, 200)
-    batch, region = detector.card.preprocessing.placed(image, *pyramid.input_shape)
+    batch = np.empty((3, *pyramid.input_shape), np.float32)
+    region = detector.card.preprocessing.place(image, batch)
     model = seeded_pyramid(pyramid)
     loc, scores = reference.forward(model.program, batch[None]).values()
     expected = postprocess(loc[0], scores[0], pyramid, (200, 150), conf=0.0, iou=0.4, region=region)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.util
-from importlib import metadata
 
 from facemask_zoo.arguments import look_up
 from facemask_zoo.backends.base import Backend, Options
@@ -42,6 +41,8 @@ class Framework:
     @property
     def version(self) -> str | None:
         """Installed version, read without importing the framework."""
+        from importlib import metadata  # slow to import, and hardly ever needed
+
         for name in self.distributions:
             try:
                 return metadata.version(name)

@@ -85,6 +85,9 @@ class Backend(abc.ABC):
 
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
 
+    channels_last: ClassVar[bool] = False
+    """Whether `_run` wants pictures as (N, H, W, C) in memory; see :meth:`buffer`."""
+
     thread_safe: ClassVar[bool] = False
     """Whether `_run` may be called by several threads at once."""
 
@@ -117,7 +120,26 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def _run(self, batch: Batch) -> Outputs:
-        """Run a valid, contiguous batch of N >= 1 inputs; the outputs by the signature's names."""
+        """Run a valid batch of N >= 1 inputs; the outputs by the signature's names.
+
+        It is contiguous or, if the class says `channels_last`, so are its pictures as
+        (N, H, W, C), which :func:`to_channels_last` then gives without a copy.
+        """
+
+    def buffer(self, count: int) -> Batch:
+        """Memory for a batch, laid out so that :meth:`forward` does not copy it.
+
+        Args:
+            count: How many inputs.
+
+        Returns:
+            (N, ...) float32 of the signature's input, uninitialised. It may be a view with the
+            channels last in memory.
+        """
+        shape = self.signature.input.shape
+        if not self.channels_last or len(shape) != 3:
+            return np.empty((count, *shape), np.float32)
+        return np.empty((count, *channels_last_shape(shape)), np.float32).transpose(0, 3, 1, 2)
 
     def forward(self, batch: Batch) -> dict[str, NDArray[np.float32]]:
         """Run the network.
@@ -138,13 +160,19 @@ class Backend(abc.ABC):
             return {
                 spec.name: np.empty((0, *spec.shape), np.float32) for spec in self.signature.outputs
             }
-        batch = np.require(batch, np.float32, ["C", "W"])
+        batch = self._arranged(batch)
         with self._lock:
             outputs = self._run(batch)
         return {
             spec.name: _of_shape(spec.name, outputs[spec.name], (len(batch), *spec.shape))
             for spec in self.signature.outputs
         }
+
+    def _arranged(self, batch: Batch) -> Batch:
+        """The batch as `_run` takes it; what comes from :meth:`buffer` is not copied."""
+        if not self.channels_last or batch.ndim != 4:
+            return np.require(batch, np.float32, ["C", "W"])
+        return np.require(to_channels_last(batch), np.float32, ["C", "W"]).transpose(0, 3, 1, 2)
 
     def _renew_lock(self) -> None:
         self._lock: contextlib.AbstractContextManager[object] = (

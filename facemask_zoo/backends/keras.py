@@ -72,6 +72,7 @@ class KerasBackend(Backend):
     formats = ("keras",)
     own_formats = ("keras_h5",)
 
+    channels_last = True
     engine = str(keras.backend.backend())
     thread_safe = engine == "tensorflow"
 

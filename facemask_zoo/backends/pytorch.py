@@ -44,6 +44,7 @@ class PyTorchBackend(Backend):
     formats = ("safetensors",)
     own_formats = ("pytorch",)
 
+    channels_last = True
     thread_safe = True
 
     @classmethod

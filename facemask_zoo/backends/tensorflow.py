@@ -35,6 +35,7 @@ class TensorFlowBackend(Backend):
 
     formats = ("tensorflow", "saved_model")
 
+    channels_last = True
     thread_safe = True
 
     @classmethod

@@ -33,6 +33,7 @@ class TFLiteBackend(Backend):
 
     precisions = ("fp32", "fp16")
 
+    channels_last = True
     fork_safe = True
 
     @classmethod

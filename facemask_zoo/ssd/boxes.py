@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.errors import UnknownNameError
+from facemask_zoo.ssd.neighbours import LEAST_OVERLAP, Pairs, close_pairs
 
 Floats = NDArray[np.floating[Any]]
 
@@ -20,6 +22,12 @@ _BLEND_OVERLAP = 0.6
 
 # Overlaps are computed for this many boxes at once: few calls, and a bounded table.
 _BLOCK = 64
+
+# From so many boxes on it pays to look first which of them may overlap.
+_MANY = 4 * _BLOCK
+
+# Overlaps of pairs are computed for so many at once, which the processor's cache holds.
+_PAIRS = 1 << 14
 
 # AIZOO widens the sides by this much in the areas, but not in the intersection.
 _AIZOO_EPSILON = 1e-3
@@ -72,8 +80,16 @@ def iou(first: Floats, second: Floats, epsilon: float = 0.0) -> NDArray[np.float
         (N, M) overlaps; 0 where both boxes are empty.
     """
     # Coordinate by coordinate: products over an axis of two are many times slower.
-    left, top, right, bottom = np.asarray(first, np.float64).T[:, :, None]
-    others = np.asarray(second, np.float64).T
+    one = np.asarray(first, np.float64).T[:, :, None]
+    return _overlap(one, np.asarray(second, np.float64).T, epsilon)
+
+
+def _overlap(
+    first: NDArray[np.float64], second: NDArray[np.float64], epsilon: float
+) -> NDArray[np.float64]:
+    """Intersection over union of boxes whose four coordinates are along the first axis."""
+    left, top, right, bottom = first
+    others = second
     width = np.minimum(right, others[2]) - np.maximum(left, others[0])
     height = np.minimum(bottom, others[3]) - np.maximum(top, others[1])
     intersection = np.maximum(width, 0) * np.maximum(height, 0)
@@ -105,17 +121,10 @@ def nms(
         raise UnknownNameError.among("nms", kind, NMS_KINDS)
     epsilon = _AIZOO_EPSILON if kind == "aizoo" else 0.0
     order = np.argsort(-np.asarray(scores), kind="stable")
-    kept: list[int] = []
-    while order.size:
-        block = order[:_BLOCK]
-        duplicates = iou(boxes[block], boxes[order], epsilon) > threshold
-        alive = np.ones(order.size, dtype=bool)
-        for row, index in enumerate(block):
-            if alive[row]:
-                kept.append(int(index))
-                alive &= ~duplicates[row]
-        order = order[_BLOCK:][alive[_BLOCK:]]
-    return np.asarray(kept, dtype=np.int64)
+    pairs = _overlapping(np.asarray(boxes, np.float64)[order], threshold, epsilon)
+    if pairs is None:
+        return order[_kept_by_blocks(boxes[order], threshold, epsilon)]
+    return order[_kept_of_pairs(len(order), *pairs)]
 
 
 def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -132,8 +141,12 @@ def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.
     Returns:
         (K, 4) corners; those of a box with which no box above ``BLEND_FLOOR`` agrees are its own.
     """
-    result = np.asarray(boxes, np.float64)[kept]
+    boxes, scores = np.asarray(boxes, np.float64), np.asarray(scores)
     voters = np.flatnonzero(scores > BLEND_FLOOR)
+    pairs = _agreeing(boxes, kept, voters)
+    if pairs is not None:
+        return _means(boxes, scores, kept, *pairs)
+    result = boxes[kept]
     for start in range(0, len(kept), _BLOCK):
         own = result[start : start + _BLOCK]
         agree = iou(own, boxes[voters]) > _BLEND_OVERLAP
@@ -141,6 +154,96 @@ def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.
         total = weights.sum(axis=1, keepdims=True)
         np.divide(weights @ boxes[voters], total, out=own, where=total > 0)
     return result
+
+
+def _agreeing(
+    boxes: NDArray[np.float64], kept: NDArray[np.int64], voters: NDArray[np.intp]
+) -> Pairs | None:
+    """Pairs of a box that stays and one that agrees with it; None where comparing all is cheap."""
+    if len(kept) * len(voters) < _MANY * _MANY:
+        return None
+    asked = np.union1d(kept, voters)
+    pairs = _overlapping(boxes[asked], _BLEND_OVERLAP, 0.0)
+    if pairs is None:
+        return None
+    first, second = (asked[each] for each in pairs)
+    stays, votes = (np.isin(np.arange(len(boxes)), each) for each in (kept, voters))
+    owner = np.concatenate([first, second, kept])
+    voter = np.concatenate([second, first, kept])
+    wanted = stays[owner] & votes[voter]
+    return owner[wanted], voter[wanted]
+
+
+def _means(
+    boxes: NDArray[np.float64],
+    scores: Floats,
+    kept: NDArray[np.int64],
+    owner: NDArray[np.intp],
+    voter: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """For each box that stays, the mean of its voters, weighted by score."""
+    weight = np.asarray(scores, np.float64)[voter]
+    count = len(boxes)
+    total = np.bincount(owner, weight, count)[kept, None]
+    parts = [np.bincount(owner, weight * side[voter], count)[kept] for side in boxes.T]
+    result = boxes[kept]
+    np.divide(np.stack(parts, axis=1), total, out=result, where=total > 0)
+    return result
+
+
+def _overlapping(boxes: NDArray[np.float64], threshold: float, epsilon: float) -> Pairs | None:
+    """The pairs that overlap by more than the threshold; None where they cannot be had cheaply."""
+    if len(boxes) < _MANY or threshold < LEAST_OVERLAP:
+        return None
+    pairs = close_pairs(boxes, threshold)
+    if pairs is None:
+        return None
+    chunks = []
+    for start in range(0, len(pairs[0]), _PAIRS):
+        first, second = (each[start : start + _PAIRS] for each in pairs)
+        one, other = (np.take(boxes, each, axis=0).T for each in (first, second))
+        above = np.flatnonzero(_overlap(one, other, epsilon) > threshold)
+        chunks.append((first[above], second[above]))
+    return _joined(first for first, _ in chunks), _joined(second for _, second in chunks)
+
+
+def _joined(parts: Iterable[NDArray[np.intp]]) -> NDArray[np.intp]:
+    return np.concatenate([np.zeros(0, np.intp), *parts])
+
+
+def _kept_by_blocks(boxes: Floats, threshold: float, epsilon: float) -> NDArray[np.int64]:
+    """Greedy suppression of sorted boxes: each block is compared with all that are left."""
+    left = np.arange(len(boxes))
+    kept: list[int] = []
+    while left.size:
+        block = left[:_BLOCK]
+        duplicates = iou(boxes[block], boxes[left], epsilon) > threshold
+        alive = np.ones(left.size, dtype=bool)
+        for row, index in enumerate(block):
+            if alive[row]:
+                kept.append(int(index))
+                alive &= ~duplicates[row]
+        left = left[_BLOCK:][alive[_BLOCK:]]
+    return np.asarray(kept, dtype=np.int64)
+
+
+def _kept_of_pairs(
+    count: int, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """Greedy suppression of sorted boxes, of which these pairs overlap.
+
+    In each round, boxes that no better one is left to suppress stay, and suppress their partners.
+    """
+    better, worse = np.minimum(first, second), np.maximum(first, second)
+    dropped = np.zeros(count, dtype=bool)
+    while better.size:
+        threatened = np.zeros(count, dtype=bool)
+        threatened[worse] = True
+        safe = ~threatened[better]
+        dropped[worse[safe]] = True
+        left = ~(safe | dropped[better] | dropped[worse])
+        better, worse = better[left], worse[left]
+    return np.flatnonzero(~dropped)
 
 
 def _centre_and_size(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,21 +51,22 @@ def postprocess(
         Boxes (N, 4) as xyxy pixels inside the picture, scores (N,) and class ids (N,), best first.
         Boxes without area inside the picture are left out.
     """
-    class_ids = scores.argmax(axis=1)
-    best = scores.max(axis=1)
-    # Also boxes below the threshold agree with one above it: a threshold moves no box.
+    best = functools.reduce(np.maximum, scores.T)  # a maximum over a short axis is slow
+    # Boxes below the threshold suppress none above it. But they have a say in a blend, whatever
+    # the threshold, so that it moves no box.
     candidates = np.flatnonzero(best > (min(conf, BLEND_FLOOR) if kind == "blended" else conf))
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = decode(loc[candidates], anchors(network)[candidates], network.variances)
     finite = np.isfinite(boxes).all(axis=1)
     candidates, boxes = candidates[finite], boxes[finite]
-    kept = nms(boxes, best[candidates], iou, kind)
-    kept = kept[best[candidates][kept] > conf]
+    counting = np.flatnonzero(best[candidates] > conf)
+    kept = counting[nms(boxes[counting], best[candidates][counting], iou, kind)]
     chosen = blend(boxes, best[candidates], kept) if kind == "blended" else boxes[kept]
     pixels = to_pixels(within(chosen, region), image_size, truncate=kind == "aizoo")
     visible = (pixels[:, 2:] > pixels[:, :2]).all(axis=1)
     faces = candidates[kept][visible]
-    return pixels[visible], best[faces].astype(np.float32), class_ids[faces].astype(np.int64)
+    class_ids = scores[faces].argmax(axis=1).astype(np.int64)
+    return pixels[visible], best[faces].astype(np.float32), class_ids
 
 
 def within(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 import numpy as np
@@ -56,17 +57,17 @@ def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint
 
 def resize_in_numpy(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """What :func:`resize` does, without OpenCV."""
-    top, bottom, weights_y = _taps(image.shape[0], height, clamp_weight=False)
+    channels = image.shape[2]
+    *lines, weights_y = _taps(image.shape[0], height, clamp_weight=False)
     left, right, weights_x = _taps(image.shape[1], width, clamp_weight=True)
-    rows = [
-        _blend_columns(np.take(image, index, axis=0), left, right, weights_x)
-        for index in (top, bottom)
-    ]
-    blended = [
-        (weight[:, None, None] * (row >> 4)) >> 16
-        for weight, row in zip(weights_y, rows, strict=True)
-    ]
-    return ((blended[0] + blended[1] + 2) >> 2).astype(np.uint8)
+    # Channel by channel along one axis: single bytes are gathered far faster than pixels of three.
+    columns = [_spread(index, channels) for index in (left, right)]
+    weights = [np.repeat(weight, channels) for weight in weights_x]
+    total = np.full((height, width * channels), 2, np.int32)
+    for index, weight in zip(lines, weights_y, strict=True):
+        rows = np.take(image, index, axis=0).reshape(height, -1)
+        total += (weight[:, None] * (_blend_columns(rows, columns, weights) >> 4)) >> 16
+    return (total >> 2).astype(np.uint8).reshape(height, width, channels)
 
 
 @functools.cache
@@ -86,12 +87,21 @@ def _equal_opencv() -> ModuleType | None:
 
 def _blend_columns(
     rows: NDArray[np.uint8],
-    left: NDArray[np.intp],
-    right: NDArray[np.intp],
-    weights: tuple[NDArray[np.int32], NDArray[np.int32]],
+    columns: Sequence[NDArray[np.intp]],
+    weights: Sequence[NDArray[np.int32]],
 ) -> NDArray[np.int32]:
-    first, second = (weight[None, :, None] for weight in weights)
-    return np.asarray(np.take(rows, left, axis=1) * first + np.take(rows, right, axis=1) * second)
+    """Two columns of each row, weighted and added."""
+    first, second = (
+        np.multiply(np.take(rows, index, axis=1), weight, dtype=np.int32)
+        for index, weight in zip(columns, weights, strict=True)
+    )
+    first += second
+    return first
+
+
+def _spread(index: NDArray[np.intp], channels: int) -> NDArray[np.intp]:
+    """Positions of pixels as those of their channels, side by side."""
+    return np.asarray((index[:, None] * channels + np.arange(channels)).ravel())
 
 
 def _taps(

@@ -61,29 +61,32 @@ class Preprocessing:
         Returns:
             (3, height, width) contiguous array.
         """
-        return self.placed(image, height, width)[0]
+        prepared = np.empty((3, height, width), np.float32)
+        self.place(image, prepared)
+        return prepared
 
-    def placed(
-        self, image: NDArray[np.uint8], height: int, width: int
-    ) -> tuple[NDArray[np.float32], Region]:
-        """Prepare one picture, and say where in the input it lies.
+    def place(self, image: NDArray[np.uint8], target: NDArray[np.float32]) -> Region:
+        """Prepare one picture within a batch, and say where in its input it lies.
 
         Args:
             image: (H, W, 3) RGB.
-            height: Height of the network's input, in pixels.
-            width: Its width.
+            target: (3, height, width) array to fill, of any memory layout.
 
         Returns:
-            (3, height, width) contiguous array, and the part of it that the picture fills.
+            The part of the input that the picture fills.
         """
+        _, height, width = target.shape
         if self.fit == LETTERBOX:
             resized, region = letterbox(image, height, width)
         else:
             resized, region = resize(image, width, height), WHOLE
-        channels_first = resized.transpose(2, 0, 1)
-        ordered = channels_first[::-1] if self.channels == "BGR" else channels_first
-        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
-        return np.ascontiguousarray((ordered.astype(np.float32) - mean) / std), region
+        ordered = resized if self.channels == "RGB" else resized[:, :, ::-1]
+        if len({*self.mean}) == len({*self.std}) == 1:  # in one step, which is faster
+            _normalise(ordered.transpose(2, 0, 1), target, self.mean[0], self.std[0])
+        else:
+            for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
+                _normalise(ordered[:, :, channel], target[channel], mean, std)
+        return region
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -99,6 +102,17 @@ class Preprocessing:
             return cls(**fields)
         except TypeError as error:
             raise InvalidArgumentError(f"Not a preprocessing: {error}.") from error
+
+
+def _normalise(
+    values: NDArray[np.uint8], target: NDArray[np.float32], mean: float, std: float
+) -> None:
+    """``(values - mean) / std`` in float32, into `target`."""
+    if mean == 0:
+        np.divide(values, np.float32(std), out=target, dtype=np.float32)
+        return
+    np.subtract(values, np.float32(mean), out=target, dtype=np.float32)
+    np.divide(target, np.float32(std), out=target)
 
 
 PREPROCESSING: dict[str, Preprocessing] = {

@@ -74,8 +74,8 @@ def test_a_picture_of_the_right_size_is_untouched():
 
 def test_squeezing_is_still_what_it_was():
     image = np.random.default_rng(0).integers(0, 256, (300, 401, 3), dtype=np.uint8)
-    found, region = Preprocessing().placed(image, 260, 260)
-    assert region == WHOLE
+    found = np.empty((3, 260, 260), np.float32)
+    assert Preprocessing().place(image, found) == WHOLE
     np.testing.assert_array_equal(found, preprocess(image, 260))
 
 
