@@ -115,6 +115,7 @@ def _write_weights(group: Any, model: LayerModel) -> None:
         weights = {f"{layer.name}/{part}:0": values for part, values in layer.weights.items()}
         place = _timeless_group(group, layer.name)
         place.attrs[_WEIGHT_NAMES] = [name.encode() for name in weights]
+        _timeless_group(place, layer.name)
         for name, values in weights.items():
             place[name] = values
 
@@ -131,7 +132,11 @@ def _timeless_file(path: Path) -> Any:
 def _timeless_group(parent: Any, name: str) -> Any:
     creation = h5p.create(h5p.GROUP_CREATE)
     creation.set_obj_track_times(False)
-    return h5py.Group(h5g.create(parent.id, name.encode(), gcpl=creation))
+    for part in name.split("/"):
+        if part not in parent:
+            h5g.create(parent.id, part.encode(), gcpl=creation)
+        parent = parent[part]
+    return parent
 
 
 class NamedVariables:

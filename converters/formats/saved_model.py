@@ -44,7 +44,7 @@ def write(program: Program, path: Path) -> None:
 
 
 def _settle(path: Path) -> None:
-    """Replace the random number of a fingerprint by its hashes' own: the same model, the same bytes."""
+    """Replace the random number of a fingerprint, so that the same model is the same bytes."""
     if not path.is_file():  # older TensorFlow writes none
         return
     fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
