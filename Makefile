@@ -162,7 +162,7 @@ release: $(VENV)/.all
 
 # The versions that were tested. MXNet keeps NumPy at 1.26, but is only there on Python 3.11.
 lock:
-	$(BIN)/pip list --format=freeze --exclude-editable | grep -vE '^(pip|setuptools|wheel)==' \
+	$(BIN)/pip list --format=freeze --exclude-editable | grep -vE '^(pip|wheel)==' \
 		| sed -e 's/+cpu$$//' -e 's/^numpy==.*/&; python_version < "3.12"/' > constraints.txt
 
 goldens: $(VENV)/.all

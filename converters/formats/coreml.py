@@ -24,6 +24,7 @@ from facemask_zoo.quiet import native_stderr_silenced
 with native_stderr_silenced():  # about every framework that it has not been tested with
     import coremltools
     from coremltools.converters.mil import Builder, mil
+    from coremltools.proto import Model_pb2
 
 FORMAT = "coreml"
 
@@ -32,6 +33,7 @@ _MAX_BATCH = 64
 _MAX_AXES = 5
 _MAX_AXES_OF_LINEAR = 3
 _SIXTH = np.float32(1 / 6)
+_MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _DATE_KEY = "com.github.apple.coremltools.conversion_date"
 
 
@@ -62,6 +64,7 @@ def write(program: Program, path: Path) -> None:
     del package.user_defined_metadata[_DATE_KEY]
     package.save(str(path))
     _name_items(path / "Manifest.json")
+    _order_maps(path / _MODEL)
 
 
 def _name_items(manifest: Path) -> None:
@@ -78,6 +81,12 @@ def _name_items(manifest: Path) -> None:
     contents["itemInfoEntries"] = dict(entries)
     contents["rootModelIdentifier"] = names[contents["rootModelIdentifier"]]
     manifest.write_text(json.dumps(contents, indent=4) + "\n", encoding="utf-8")
+
+
+def _order_maps(path: Path) -> None:
+    """Write a model's maps, which come in the order of chance, by their keys."""
+    model = Model_pb2.Model.FromString(path.read_bytes())
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _mil_program(program: Program) -> Any:

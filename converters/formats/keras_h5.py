@@ -6,13 +6,14 @@ and Keras 3.
 
 from __future__ import annotations
 
-import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
+from h5py import h5f, h5g, h5p
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.importing import LooseTensors
@@ -96,14 +97,11 @@ def write_layers(model: LayerModel, path: Path, attributes: Mapping[str, str]) -
         attributes: Texts to attach to the file.
     """
     architecture = keras2_model(model)
-    content = io.BytesIO()
-    # The first layout with room for attributes of any length, which HDF5 1.8 reads too.
-    with h5py.File(content, "w", libver="v108") as file:
+    with _timeless_file(path) as file:
         texts = {**FACTS, **attributes, _ARCHITECTURE: json.dumps(architecture)}
         for name, text in texts.items():
             file.attrs[name] = text
-        _write_weights(file.create_group(_WEIGHTS), model)
-    path.write_bytes(content.getvalue())
+        _write_weights(_timeless_group(file, _WEIGHTS), model)
     path.with_suffix(".json").write_text(json.dumps({**architecture, **FACTS}))
 
 
@@ -115,10 +113,30 @@ def _write_weights(group: Any, model: LayerModel) -> None:
         group.attrs[name] = text.encode()
     for layer in weighted:
         weights = {f"{layer.name}/{part}:0": values for part, values in layer.weights.items()}
-        place = group.create_group(layer.name)
+        place = _timeless_group(group, layer.name)
         place.attrs[_WEIGHT_NAMES] = [name.encode() for name in weights]
+        _timeless_group(place, layer.name)
         for name, values in weights.items():
             place[name] = values
+
+
+def _timeless_file(path: Path) -> Any:
+    """A file that does not say when it was made, so that the same model is the same bytes."""
+    creation, access = h5p.create(h5p.FILE_CREATE), h5p.create(h5p.FILE_ACCESS)
+    creation.set_obj_track_times(False)
+    # The first layout with room for attributes of any length, which HDF5 1.8 reads too.
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V18)
+    return h5py.File(h5f.create(os.fsencode(path), h5f.ACC_TRUNC, creation, access))
+
+
+def _timeless_group(parent: Any, name: str) -> Any:
+    creation = h5p.create(h5p.GROUP_CREATE)
+    creation.set_obj_track_times(False)
+    for part in name.split("/"):
+        if part not in parent:
+            h5g.create(parent.id, part.encode(), gcpl=creation)
+        parent = parent[part]
+    return parent
 
 
 class NamedVariables:

@@ -6,6 +6,7 @@ TensorFlow would have to run in order to give its weights; nothing from stranger
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from facemask_zoo.graph.program import Program
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
 
 tf = import_tensorflow()
+
+from tensorflow.core.protobuf import fingerprint_pb2  # noqa: E402
 
 _SIGNATURE = "serving_default"
 # SavedModel's own place for files that TensorFlow shall leave alone.
@@ -34,9 +37,21 @@ def write(program: Program, path: Path) -> None:
     module.serve = serving_function(program)
     with native_stderr_silenced():
         tf.saved_model.save(module, str(path), signatures={_SIGNATURE: module.serve})
+    _settle(path / "fingerprint.pb")
     if program.card:
         (path / _EXTRAS).mkdir()
         (path / _EXTRAS / f"{CARD_KEY}.json").write_text(program.card, encoding="utf-8")
+
+
+def _settle(path: Path) -> None:
+    """Replace the random number of a fingerprint, so that the same model is the same bytes."""
+    if not path.is_file():  # older TensorFlow writes none
+        return
+    fingerprint = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+    fingerprint.ClearField("uuid")
+    hashes = fingerprint.SerializeToString(deterministic=True).hex()
+    fingerprint.uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, hashes).int)
+    path.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def serving_function(program: Program) -> Any:
