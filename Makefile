@@ -132,8 +132,11 @@ convert-matrix: $(VENV)/.all
 sharing: $(VENV)/.all
 	$(BIN)/python tests/sharing_soak.py --write docs/frameworks.md
 
+# As many interpreters as there are: PYTHONS='python3.11 python3.12 python3.13'.
+PYTHONS ?= $(BIN)/python
+
 standalone: $(VENV)/.all
-	$(BIN)/python tests/standalone.py
+	$(BIN)/python tests/standalone.py --python $(PYTHONS) --write docs/frameworks.md
 
 FUZZ_SECONDS ?= 150
 ATTACK := PYTHONPATH=tests $(BIN)/python -m attacks

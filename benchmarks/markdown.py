@@ -15,6 +15,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def read_section(path: Path, name: str) -> str:
+    """What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read, or lacks the marks.
+    """
+    content, start, end = check_section(path, name)
+    return content.split(start, 1)[1].split(end, 1)[0].strip("\n")
+
+
 def replace_section(path: Path, name: str, text: str) -> None:
     """Put `text` between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 

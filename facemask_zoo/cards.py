@@ -12,11 +12,12 @@ from typing import Any
 
 from facemask_zoo import architectures
 from facemask_zoo.architectures import Architecture, DetectorNetwork
-from facemask_zoo.arguments import label_tuple, look_up
+from facemask_zoo.arguments import look_up
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError, WeightsError
 from facemask_zoo.ssd import Network
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import CONF
+from facemask_zoo.structuring import structure
 from facemask_zoo.tasks.preprocessing import PREPROCESSING, Preprocessing
 
 DEFAULT_MODEL = "zoo-260"
@@ -148,24 +149,15 @@ class ModelCard:
         try:
             fields = dict(values)
             kind = fields.pop("architecture", _DEFAULT_ARCHITECTURE)
-            fields["architecture"] = (
+            architecture = (
                 None
                 if kind == _NO_ARCHITECTURE
-                else architectures.from_dict(kind, fields.pop("network"))
+                else architectures.from_dict(kind, fields.pop("network", None))
             )
-            fields["labels"] = label_tuple("labels", fields.get("labels", ()))
-            if "preprocessing" in fields:
-                fields["preprocessing"] = Preprocessing.from_dict(fields["preprocessing"])
-            if fields.get("source"):
-                fields["source"] = File(**fields["source"])
-            fields["files"] = {
-                kind: tuple(File(**file) for file in files)
-                for kind, files in fields.get("files", {}).items()
-            }
-            card = cls(**fields)
+            card = structure(fields, cls, "card", architecture=architecture)
             _check_texts(card)
-        except (FaceMaskZooError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise WeightsError(f"Not a model card: {error}.") from error
+        except (FaceMaskZooError, TypeError, ValueError) as error:
+            raise WeightsError(f"Not a model card: {str(error).rstrip('.')}.") from error
         return card
 
     @classmethod
@@ -195,9 +187,6 @@ class ModelCard:
 
 
 def _check_texts(card: ModelCard) -> None:
-    texts = (card.name, card.summary, card.license, card.tensors_sha256)
-    if not all(isinstance(text, str) for text in texts) or not isinstance(card.details, Mapping):
-        raise WeightsError("expected texts, but got other values")
     if card.task not in TASKS:
         raise UnknownNameError.among("task", card.task, TASKS)
     if card.task == DETECTION and card.architecture is None:
@@ -205,7 +194,7 @@ def _check_texts(card: ModelCard) -> None:
     if not 0 < len(card.name) <= MAX_NAME_LENGTH or not card.name.isprintable():
         what = f"a name of up to {MAX_NAME_LENGTH} letters"
         raise WeightsError(f"expected {what}, but got {card.name!r:.100}")
-    if not isinstance(card.conf, int | float) or not 0 <= card.conf <= 1:
+    if not 0 <= card.conf <= 1:
         raise WeightsError(f"conf: expected a number from 0 to 1, but got {card.conf!r}")
     if card.nms not in NMS_KINDS:
         raise UnknownNameError.among("nms", card.nms, NMS_KINDS)

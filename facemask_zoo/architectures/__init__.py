@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from facemask_zoo.architectures.mobilenet import MobileNet
@@ -10,6 +9,7 @@ from facemask_zoo.architectures.pyramid import InputSize, Pyramid
 from facemask_zoo.arguments import look_up
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.ssd.network import Network
+from facemask_zoo.structuring import structure
 
 
 class Architecture(Protocol):
@@ -38,7 +38,7 @@ DetectorNetwork = Network | Pyramid
 """Architectures of detectors."""
 
 ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet, "pyramid": Pyramid}
-"""Classes of configurations by name; each has ``from_dict``."""
+"""Classes of configurations by name."""
 
 
 def name_of(architecture: Architecture) -> str:
@@ -46,12 +46,13 @@ def name_of(architecture: Architecture) -> str:
     return next(name for name, kind in ARCHITECTURES.items() if isinstance(architecture, kind))
 
 
-def from_dict(name: str, values: Mapping[str, Any]) -> Architecture:
+def from_dict(name: str, values: object) -> Architecture:
     """A configuration from JSON values.
 
     Raises:
-        UnknownNameError: There is no such architecture.
         InvalidArgumentError: The values are not its configuration.
+        UnknownNameError: There is no such architecture, or it has no such field.
     """
-    architecture: Architecture = look_up("architecture", name, ARCHITECTURES).from_dict(values)
+    kind = look_up("architecture", name, ARCHITECTURES)
+    architecture: Architecture = structure(values, kind, "network")
     return architecture

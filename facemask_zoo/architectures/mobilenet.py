@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
-from facemask_zoo.arguments import check_integer, check_labels, label_tuple
-from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.arguments import check_integer, check_labels
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
@@ -86,23 +84,8 @@ class MobileNet:
         return dataclasses.replace(self, input_size=input_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON values; :meth:`from_dict` reads it back."""
+        """The configuration as JSON values; ``architectures.from_dict`` reads it back."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> MobileNet:
-        """Read a configuration from JSON values.
-
-        Raises:
-            InvalidArgumentError: A field is missing, of the wrong type or out of range.
-        """
-        try:
-            fields = dict(values)
-            fields["classes"] = label_tuple("classes", fields["classes"])
-            fields["blocks"] = tuple(Block(**block) for block in fields["blocks"])
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidArgumentError(f"Not a MobileNet description: {error!r}.") from error
 
 
 def _add_block(steps: GraphBuilder, name: str, x: str, block: Block) -> str:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from facemask_zoo.arguments import check_integer, check_labels, check_numbers, label_tuple
+from facemask_zoo.arguments import check_integer, check_labels, check_numbers
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -170,29 +170,8 @@ class Pyramid:
         return dataclasses.replace(self, input_size=input_size)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON values; :meth:`from_dict` reads it back."""
+        """The configuration as JSON values; ``architectures.from_dict`` reads it back."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Pyramid:
-        """Read a configuration from JSON values.
-
-        Raises:
-            InvalidArgumentError: A field is missing, of the wrong type or out of range.
-        """
-        try:
-            fields = dict(values)
-            size = fields["input_size"]
-            fields["input_size"] = size if isinstance(size, int) else tuple(size)
-            fields["classes"] = label_tuple("classes", fields["classes"])
-            fields["stem"] = Stem(**fields["stem"])
-            fields["stages"] = tuple(Stage(**stage) for stage in fields["stages"])
-            fields["levels"] = tuple(_level(level) for level in fields["levels"])
-            if "variances" in fields:
-                fields["variances"] = tuple(fields["variances"])
-            return cls(**fields)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidArgumentError(f"Not a pyramid description: {error!r}.") from error
 
 
 class _Walk:

@@ -87,7 +87,12 @@ def _symmetric(op: ops.Window, x: Tensor, fill: float) -> tuple[Tensor, tuple[in
 
 def _convolution(op: ops.Convolution, x: Sequence[Tensor], own: Any) -> Tensor:
     image, padding = _symmetric(op, x[0], 0.0)
-    return f.conv2d(image, own.weight, own.bias, op.strides, padding, op.dilations, op.groups)
+    strides = op.strides
+    if op.kernel == (1, 1) and strides != (1, 1):  # PyTorch 2.13 may crash on channels-last ones
+        seen = f.pad(x[0], _sides(op.padding)) if any(op.padding) else x[0]
+        image, padding = seen[:, :, :: strides[0], :: strides[1]], (0, 0)
+        strides = (1, 1)
+    return f.conv2d(image, own.weight, own.bias, strides, padding, op.dilations, op.groups)
 
 
 def _max_pool(op: ops.MaxPool, x: Sequence[Tensor], own: Any) -> Tensor:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from facemask_zoo.arguments import check_integer, check_labels, check_numbers, label_tuple
+from facemask_zoo.arguments import check_integer, check_labels, check_numbers
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -218,26 +218,8 @@ class Network:
             yield size
 
     def to_dict(self) -> dict[str, Any]:
-        """The network as JSON values; :meth:`from_dict` reads it back."""
+        """The network as JSON values; ``architectures.from_dict`` reads it back."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Network:
-        """Read a network from JSON values.
-
-        Raises:
-            InvalidArgumentError: A field is missing, of the wrong type or out of range.
-        """
-        try:
-            return cls(
-                input_size=values["input_size"],
-                classes=label_tuple("classes", values["classes"]),
-                stages=tuple(Stage(**stage) for stage in values["stages"]),
-                levels=tuple(_level_from_dict(level) for level in values["levels"]),
-                variances=tuple(values["variances"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InvalidArgumentError(f"Not a network description: {error!r}.") from error
 
 
 class Builder(Protocol[Tensor]):
@@ -358,13 +340,6 @@ def _layer_sizes(network: Network) -> Iterator[tuple[Convolution, int]]:
     for index, size in enumerate(network.level_sizes):
         for branch in ("loc", "cls"):
             yield from ((layer, size) for layer in network.head(index, branch))
-
-
-def _level_from_dict(values: Mapping[str, Any]) -> Level:
-    fields = dict(values)
-    fields["sizes"] = tuple(fields["sizes"])
-    fields["ratios"] = tuple(fields["ratios"])
-    return Level(**fields)
 
 
 def _check_network(network: Network) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,21 +85,6 @@ class Preprocessing:
             for channel, (mean, std) in enumerate(zip(self.mean, self.std, strict=True)):
                 _normalise(ordered[:, :, channel], target[channel], mean, std)
         return region
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
-        """Read what ``dataclasses.asdict`` made of one.
-
-        Raises:
-            InvalidArgumentError: A field is unknown or out of range.
-        """
-        try:
-            fields: dict[str, Any] = {
-                key: v if key in ("channels", "fit") else tuple(v) for key, v in values.items()
-            }
-            return cls(**fields)
-        except TypeError as error:
-            raise InvalidArgumentError(f"Not a preprocessing: {error}.") from error
 
 
 def _normalise(

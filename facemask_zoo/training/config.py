@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import tomllib
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from facemask_zoo import architectures
 from facemask_zoo.architectures import DetectorNetwork
 from facemask_zoo.arguments import check_count, check_integer, check_number, check_numbers
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.structuring import structure
 from facemask_zoo.training.assignment import AssignmentConfig
 from facemask_zoo.training.augment import AugmentConfig
 from facemask_zoo.training.losses import LossConfig
@@ -149,11 +149,12 @@ class TrainingConfig:
         Raises:
             InvalidArgumentError: A field is unknown, missing or of the wrong type.
         """
-        if isinstance(values, Mapping) and isinstance(values.get("network"), Mapping):
-            kind = values.get("architecture", _DEFAULT_ARCHITECTURE)
-            network = architectures.from_dict(str(kind), values["network"])
-            values = {**values, "network": network}
-        return typing.cast(TrainingConfig, _from_dict(cls, values, "configuration"))
+        if not isinstance(values, Mapping) or "network" not in values:
+            return structure(values, cls, "configuration")
+        kind = values.get("architecture", _DEFAULT_ARCHITECTURE)
+        network = architectures.from_dict(kind, values["network"])
+        others = {name: value for name, value in values.items() if name != "network"}
+        return structure(others, cls, "configuration", network=network)
 
 
 def find_config(name: str) -> Path:
@@ -205,34 +206,3 @@ def _merged(base: Any, changes: Any) -> Any:
     if not isinstance(base, Mapping) or not isinstance(changes, Mapping):
         return changes
     return {**base} | {key: _merged(base.get(key), value) for key, value in changes.items()}
-
-
-def _from_dict(kind: Any, values: Any, where: str) -> Any:
-    """Build a value of the annotated type `kind` out of JSON values."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass_from_dict(kind, values, where)
-    if origin is tuple:
-        return tuple(values)
-    if origin is not None and issubclass(origin, Mapping):
-        return {key: _from_dict(arguments[1], v, f"{where}.{key}") for key, v in values.items()}
-    if kind is float and isinstance(values, int) and not isinstance(values, bool):
-        return float(values)
-    if not isinstance(values, kind) or (isinstance(values, bool) and kind is not bool):
-        name = getattr(kind, "__name__", "a detector's table")
-        raise InvalidArgumentError(f"{where}: expected {name}, but got {values!r}.")
-    return values
-
-
-def _dataclass_from_dict(kind: Any, values: Any, where: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise InvalidArgumentError(f"{where}: expected a table, but got {values!r}.")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints:
-            raise UnknownNameError.among(f"field of {where}", name, hints)
-    fields = {name: _from_dict(hints[name], v, f"{where}.{name}") for name, v in values.items()}
-    try:
-        return kind(**fields)
-    except TypeError as error:
-        raise InvalidArgumentError(f"{where}: {error}") from error

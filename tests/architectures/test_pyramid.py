@@ -11,8 +11,8 @@ import pytest
 from graphs import seeded_batch
 from pyramids import LABELS, SMALL, seeded_pyramid
 
-from facemask_zoo import InvalidArgumentError, architectures, model_files
-from facemask_zoo.architectures.pyramid import Level, Pyramid
+from facemask_zoo import InvalidArgumentError, UnknownNameError, architectures, model_files
+from facemask_zoo.architectures.pyramid import Level
 from facemask_zoo.converters.formats.registry import format_for
 from facemask_zoo.graph import reference
 from facemask_zoo.ssd import anchors, decode
@@ -121,8 +121,8 @@ def test_the_configuration_comes_back(size):
     ],
 )
 def test_other_configurations_are_refused(change):
-    with pytest.raises(InvalidArgumentError):
-        Pyramid.from_dict({**SMALL.to_dict(), **change})
+    with pytest.raises((InvalidArgumentError, UnknownNameError)):
+        architectures.from_dict("pyramid", {**SMALL.to_dict(), **change})
 
 
 @pytest.mark.parametrize("size", [64, (64, 96)])

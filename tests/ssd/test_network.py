@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from seeded import FULL, SMALL, random_network, seeded_batch, seeded_model
 
-from facemask_zoo.errors import InvalidArgumentError
-from facemask_zoo.ssd import Network, Stage, reference
+from facemask_zoo import architectures
+from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
+from facemask_zoo.ssd import Stage, reference
 
 
 def test_aizoo_figures():
@@ -24,7 +25,7 @@ def test_aizoo_figures():
 
 @pytest.mark.parametrize("network", [FULL, SMALL], ids=["full", "small"])
 def test_json_round_trip(network):
-    assert Network.from_dict(json.loads(json.dumps(network.to_dict()))) == network
+    assert architectures.from_dict("ssd", json.loads(json.dumps(network.to_dict()))) == network
 
 
 def test_outputs_have_the_announced_shapes(rng):
@@ -50,8 +51,8 @@ def test_outputs_have_the_announced_shapes(rng):
         ("stages", [{"filters": 0, "pool": False}], "filters"),
         ("stages", [{"filters": 10**9, "pool": False}], "filters"),
         ("stages", [{"filters": 8, "pool": True}], "first stage"),
-        ("stages", [{"width": 8}], "Not a network"),
-        ("stages", 7, "Not a network"),
+        ("stages", [{"width": 8}], r"field of network.stages\[0\] 'width'"),
+        ("stages", 7, "network.stages: expected a list, but got 7"),
         ("levels", [], "number of levels"),
         ("levels", [{"stage": 99, "sizes": [1], "ratios": [1], "loc_filters": 1,
                      "cls_filters": 1}], "stage"),
@@ -64,15 +65,15 @@ def test_outputs_have_the_announced_shapes(rng):
 )  # fmt: skip
 def test_a_wrong_description_is_refused(field, value, message):
     values = FULL.to_dict() | {field: value}
-    with pytest.raises(InvalidArgumentError, match=message):
-        Network.from_dict(values)
+    with pytest.raises((InvalidArgumentError, UnknownNameError), match=message):
+        architectures.from_dict("ssd", values)
 
 
 def test_a_missing_field_is_refused():
     values = FULL.to_dict()
     del values["stages"]
     with pytest.raises(InvalidArgumentError, match="stages"):
-        Network.from_dict(values)
+        architectures.from_dict("ssd", values)
 
 
 def test_too_small_an_input_is_refused():

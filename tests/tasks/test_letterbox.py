@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from facemask_zoo import UnknownNameError
 from facemask_zoo.ssd.postprocess import WHOLE, to_pixels, within
 from facemask_zoo.ssd.preprocess import preprocess
+from facemask_zoo.structuring import structure
 from facemask_zoo.tasks.letterbox import GREY, letterbox
 from facemask_zoo.tasks.preprocessing import LETTERBOX, Preprocessing
 
@@ -86,6 +87,6 @@ def test_boxes_in_the_whole_input_do_not_move():
 
 def test_it_is_recorded_and_read():
     values = {"mean": [0.0] * 3, "std": [255.0] * 3, "channels": "RGB", "fit": "letterbox"}
-    assert Preprocessing.from_dict(values) == Preprocessing(fit=LETTERBOX)
+    assert structure(values, Preprocessing, "preprocessing") == Preprocessing(fit=LETTERBOX)
     with pytest.raises(UnknownNameError, match="fit"):
         Preprocessing(fit="crop")
