@@ -35,6 +35,7 @@ PUBLISHED = "AIZOO's published files"
 SHORTENED = {
     "train": "--steps 2 --batch-size 2 --threads 2 --workers 0 --precision fp32",
     "eval": "--resamples 10",
+    "bench": "--framework onnx --rounds 1 --warm-up 0 --repeats 1 --threads 1",
 }
 SHELL = re.compile(r"[|<>*?;&$`]")
 COMMANDS = re.compile(r"^(\$ )?(facemask-zoo|pip|python\d?|make|pytest|export|docker) ")
