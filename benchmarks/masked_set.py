@@ -44,17 +44,19 @@ _MIRRORED = np.array(
 )  # fmt: skip
 """Which landmark each becomes in a mirror, in iBUG's order."""
 
-# What to call the functions in whose time, all calls below them included, a picture's goes.
-_STAGES = {
-    "decode": ("images.py", "load_image"),
-    "find faces": ("detector.py", "detect"),
-    "landmarks": ("landmarkers.py", "find"),
-    "render the template": ("template.py", "render"),
-    "fit and warp": ("place.py", "to_face", "draw_mesh"),
-    "light, shadow, grain": ("place.py", "measure", "_compose"),
-    "encode": ("generate.py", "_encode"),
-    "write": ("journal.py", "write"),
+# The functions in whose time, all calls below them included, a picture's goes.
+_STAGES: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "decode": (("images.py", "load_image"),),
+    "find faces": (("detector.py", "detect"),),
+    "landmarks": (("landmarkers.py", "find"),),
+    "render the template": (("template.py", "_draw"),),
+    "fit and warp": (("place.py", "to_face"), ("warp.py", "draw_mesh")),
+    "light, shadow, grain": (("light.py", "measure"), ("place.py", "_compose")),
+    "encode": (("generate.py", "_encode"),),
+    "write": (("journal.py", "write"),),
 }
+# Inside of `to_face`, the first use of a template renders it.
+_RENDERS = ("fit and warp", ("template.py", "extent"))
 
 
 class Killed(NamedTuple):
@@ -196,18 +198,13 @@ def time_stages(
 
 def _cumulative(profile: cProfile.Profile) -> dict[str, float]:
     stats = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    seconds = dict.fromkeys(_STAGES, 0.0)
+    spent: collections.Counter[tuple[str, str]] = collections.Counter()
     for (file, _, function), (_, _, _, cumulative, _) in stats.items():
-        for stage, (_, *functions) in _STAGES.items():
-            if "facemask_zoo" in file and function in functions and _is_own(stage, file, function):
-                seconds[stage] += cumulative
+        if "facemask_zoo" in file:
+            spent[Path(file).name, function] += cumulative
+    seconds = {stage: sum(spent[each] for each in places) for stage, places in _STAGES.items()}
+    seconds[_RENDERS[0]] -= spent[_RENDERS[1]]
     return {stage: value for stage, value in seconds.items() if value}
-
-
-def _is_own(stage: str, file: str, function: str) -> bool:
-    """Whether a function of this name is the one that the stage means."""
-    homes = {"draw_mesh": "warp.py", "measure": "light.py"}
-    return Path(file).name == homes.get(function, _STAGES[stage][0])
 
 
 def _to_text(
