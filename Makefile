@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,8 @@ help:
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
+	@echo "make masked-set  2,000 generated pictures, killed midway and resumed; writes docs/masks.md"
+	@echo "make masks-called  what aizoo-360 makes of drawn masks; MEDIAPIPE=python that has it"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
 	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
@@ -131,6 +133,15 @@ convert-matrix: $(VENV)/.all
 # Eight threads on one detector, eight processes on an empty cache; ten minutes and more.
 sharing: $(VENV)/.all
 	$(BIN)/python tests/sharing_soak.py --write docs/frameworks.md
+
+masked-set: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.masked_set --output out/masked-set \
+		--write docs/masks.md
+
+MEDIAPIPE ?= mp/bin/python
+masks-called: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.masks --images $(LABELLED)/val \
+		--mediapipe $(MEDIAPIPE) --limit 130 --write docs/masks.md
 
 # As many interpreters as there are: PYTHONS='python3.11 python3.12 python3.13'.
 PYTHONS ?= $(BIN)/python

@@ -3,7 +3,7 @@
 Of the faces that the detector calls bare, each gets a mask by itself, worn correctly and worn below
 the mouth, and the detector looks again. Where no box overlaps the face any more, it is undetected.
 
-Usage: python -m facemask_zoo.benchmarks.masks --images DIR --mediapipe PYTHON [--model aizoo-360]
+Usage: python -m facemask_zoo.benchmarks.masks --images DIR --mediapipe PYTHON [--write PAGE]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.benchmarks import environment
-from facemask_zoo.benchmarks.markdown import table
+from facemask_zoo.benchmarks.markdown import replace_section, table
 from facemask_zoo.datasets.labels import MASK, NO_MASK
 from facemask_zoo.datasets.landmarks import Points
 from facemask_zoo.datasets.pictures import list_pictures
@@ -31,13 +31,15 @@ from facemask_zoo.masks import Masked, MediaPipeLandmarker, Wearing, list_templa
 from facemask_zoo.masks.command import faces_of
 from facemask_zoo.ssd.boxes import iou
 
+SECTION = "called"
+
 _OVERLAP = 0.4
 _WEARINGS = (Wearing.CORRECT, Wearing.NOSE_AND_MOUTH_BARE)
 _UNDETECTED = "undetected"
 
 
 def main() -> None:
-    """Measure, and print two tables."""
+    """Measure, print a table, and put it into a page if one is named."""
     args = _arguments()
     detector = Detector.load(args.model)
     landmarker = MediaPipeLandmarker(args.mediapipe)
@@ -57,7 +59,10 @@ def main() -> None:
             found[wearing][label] += 1
             if args.verbose:
                 sys.stderr.write(f"{number} {template} {wearing} {label}\n")
-    _print(detector, found, seconds)
+    text = _to_text(detector, found, seconds)
+    if args.write:
+        replace_section(args.write, SECTION, text)
+    print(text)
 
 
 def _arguments() -> argparse.Namespace:
@@ -68,6 +73,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=250, help="faces at most (%(default)s)")
     parser.add_argument("--smallest", type=float, default=32, help="pixels (%(default)s)")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--write", type=Path, help=f"page with the section {SECTION!r}")
     return parser.parse_args()
 
 
@@ -98,9 +104,9 @@ def _called(detector: Detector, masked: Masked) -> str:
     return result.labels[best] if overlaps[best] >= _OVERLAP else _UNDETECTED
 
 
-def _print(
+def _to_text(
     detector: Detector, found: dict[Wearing, collections.Counter[str]], seconds: float
-) -> None:
+) -> str:
     labels = [*detector.card.network.classes, _UNDETECTED]
     rows = []
     for wearing, counts in found.items():
@@ -108,9 +114,9 @@ def _print(
         right = counts[MASK] if wearing is Wearing.CORRECT else total - counts[MASK]
         cells = (str(counts[label]) for label in labels)
         rows.append([str(wearing), str(total), *cells, f"{right / total:.1%}"])
-    print(table(["worn", "faces", *labels, "as it should be"], rows))
+    shown = table(["worn", "faces", *labels, "as it should be"], rows)
     pictures = sum(counts.total() for counts in found.values())
-    print(f"\n{seconds / max(pictures, 1):.2f} s per mask. {environment.sentence()}.")
+    return f"{shown}\n\n{seconds / max(pictures, 1):.2f} s per mask. {environment.sentence()}."
 
 
 if __name__ == "__main__":

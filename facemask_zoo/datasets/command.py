@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import io
 import json
 import logging
 import sys
@@ -12,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from facemask_zoo.datasets import similarity, statistics
 from facemask_zoo.datasets.checks import check
@@ -28,6 +25,7 @@ from facemask_zoo.datasets.unlisted import find_unlisted
 from facemask_zoo.datasets.writers import PLACEMENTS, WRITERS, write, write_into
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.files import atomic_path, check_target
+from facemask_zoo.images import save_image
 
 log = logging.getLogger(__name__)
 
@@ -200,17 +198,11 @@ def _shares(words: Sequence[str]) -> dict[str, float]:
 
 
 def _view(args: argparse.Namespace) -> int:
-    kinds = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-    kind = kinds.get(args.target.suffix.lower())
-    if kind is None:
-        raise InvalidArgumentError(f"{args.target}: expected a name in {', '.join(kinds)}.")
+    check_target(args.target, overwrite=False)
     dataset = _read(args)
     options = {name: getattr(args, name) for name in ("count", "columns", "tile", "faces", "seed")}
     sheet, problems = draw_sheet(dataset, label=args.only, **options)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, kind)
-    with atomic_path(args.target) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    save_image(sheet, args.target)
     return _finish(args, [*dataset.problems, *problems], {"file": str(args.target)})
 
 

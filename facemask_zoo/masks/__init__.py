@@ -10,6 +10,7 @@ from facemask_zoo.masks.landmarkers import (
     PtsLandmarker,
 )
 from facemask_zoo.masks.place import Masked, put_on
+from facemask_zoo.masks.sheet import draw_sheet
 from facemask_zoo.masks.template import Template, list_templates, load_template
 from facemask_zoo.masks.wearing import SHARES
 
@@ -24,6 +25,7 @@ __all__ = [
     "PtsLandmarker",
     "Template",
     "Wearing",
+    "draw_sheet",
     "list_templates",
     "load_template",
     "put_on",

@@ -17,10 +17,13 @@ from tqdm import tqdm
 
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.cards import DEFAULT_MODEL
+from facemask_zoo.datasets.labels import NO_MASK
 from facemask_zoo.datasets.types import Face
 from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.detector import Detector
-from facemask_zoo.errors import InvalidArgumentError
+from facemask_zoo.errors import ImageError, InvalidArgumentError
+from facemask_zoo.files import check_target
+from facemask_zoo.images import load_image, save_image
 from facemask_zoo.masks import overlay
 from facemask_zoo.masks.generate import LAYOUTS, Outcome, Plan, Tool, generate, plan_jobs
 from facemask_zoo.masks.landmarkers import (
@@ -31,6 +34,7 @@ from facemask_zoo.masks.landmarkers import (
     MediaPipeLandmarker,
     PtsLandmarker,
 )
+from facemask_zoo.masks.sheet import draw_sheet
 from facemask_zoo.masks.template import list_templates
 from facemask_zoo.masks.wearing import SHARES
 
@@ -66,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FaceMaskZooError: An option, a folder or a model is no good.
     """
-    return _run_overlay(args) if args.source == _OVERLAY else _run_generate(args)
+    if args.source == _OVERLAY:
+        return _run_overlay(args)
+    return _run_sheet(args) if args.sheet else _run_generate(args)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +147,11 @@ def _add_generating(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--framework", default="auto", metavar="NAME", help=f"auto, {', '.join(FRAMEWORKS)}"
     )
+    group.add_argument(
+        "--sheet",
+        action="store_true",
+        help="write one picture instead: the largest face with every template, worn in every way",
+    )
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
 
@@ -154,9 +165,29 @@ def _run_generate(args: argparse.Namespace) -> int:
         layout=args.layout,
         seed=args.seed,
     )
-    provider = Provider(args.landmarks, args.landmarks_file, args.model, args.framework)
     total = len(plan_jobs(plan))
-    return _report(generate(plan, provider, workers=args.workers), total, args.json)
+    return _report(generate(plan, _provider(args), workers=args.workers), total, args.json)
+
+
+def _run_sheet(args: argparse.Namespace) -> int:
+    check_target(args.target, overwrite=False)
+    path = Path(args.source)
+    landmarker, find_faces = _provider(args)()
+    image = load_image(path)
+    bare = None
+    if find_faces:
+        bare = [face.box for face in find_faces(image) if face.label == NO_MASK]
+    faces = landmarker.find(image, path=path, boxes=bare)
+    if not faces:
+        raise ImageError(f"{path}: no bare face was found.")
+    largest = max(faces, key=lambda points: float(np.ptp(points, axis=0).prod()))
+    save_image(draw_sheet(image, largest, templates=args.template), args.target)
+    log.info("%s", args.target)
+    return 0
+
+
+def _provider(args: argparse.Namespace) -> Provider:
+    return Provider(args.landmarks, args.landmarks_file, args.model, args.framework)
 
 
 def _run_overlay(args: argparse.Namespace) -> int:

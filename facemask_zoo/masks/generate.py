@@ -9,6 +9,8 @@ import hashlib
 import io
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -221,7 +223,16 @@ _worker: list[Any] = []
 
 
 def _initialise(make_tool: Callable[[], Tool], templates: tuple[str, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker[:] = [templates, make_tool()]
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next picture for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make_in_worker(job: Job) -> Made:
