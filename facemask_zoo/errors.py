@@ -60,6 +60,11 @@ class DeviceError(FaceMaskZooError):
 class WeightsError(FaceMaskZooError):
     """A weights file is damaged, altered, incomplete, or of an unknown format."""
 
+    def name_file(self, path: object) -> None:
+        """Put the file in front of the message, unless that names it."""
+        if str(path) not in str(self):
+            self.args = (f"{path}: {self}",)
+
 
 class ConversionError(WeightsError):
     """A written file does not do what its source does, and was not kept.

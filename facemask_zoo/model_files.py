@@ -42,6 +42,9 @@ def read(path: str | Path) -> Model:
     module = row.module
     try:
         return model_of(module.read(path), path.stem)
+    except WeightsError as error:
+        error.name_file(path)
+        raise
     except (RecursionError, MemoryError) as error:  # which can come up anywhere
         raise WeightsError(f"{path} is too large, or nested too deeply: {error!r}.") from error
 

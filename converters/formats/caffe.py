@@ -19,7 +19,12 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, one_padding
-from facemask_zoo.converters.formats.importing import Importer, axis_of, reshape_target
+from facemask_zoo.converters.formats.importing import (
+    Importer,
+    axis_of,
+    damage_reported,
+    reshape_target,
+)
 from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
@@ -123,13 +128,8 @@ def read(path: Path) -> Program:
     blobs = {layer.name: layer.blobs for layer in weights.layer if layer.blobs}
     prototxt = path.with_suffix(".prototxt")
     card, net = _read_prototxt(prototxt) if prototxt.is_file() else ("", weights)
-    try:
+    with damage_reported(path, "network of Caffe"):
         return _Reader(net, blobs).program(card)
-    except WeightsError as error:
-        error.add_note(str(path))
-        raise
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise WeightsError(f"{path}: not a network of Caffe: {error!r}.") from error
 
 
 def write(program: Program, path: Path) -> None:

@@ -78,10 +78,10 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except WeightsError as error:
-        error.add_note(str(path))
+        error.name_file(path)
         raise
-    except Exception as error:  # protobuf and NumPy raise many unrelated types on damaged files
-        raise WeightsError(f"{path}: not a whole {kind}: {error}") from error
+    except Exception as error:  # parsers and NumPy raise many unrelated types on damaged files
+        raise WeightsError(f"{path}: not a whole {kind}: {error!r}.") from error
 
 
 def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:

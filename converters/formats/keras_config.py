@@ -196,7 +196,10 @@ def _layer(stored: Mapping[str, Any]) -> LayerNode:
     arguments = config if isinstance(config, dict) else {}
     if class_name in _MODELS and isinstance(config, list):
         arguments = {"layers": config}
-    calls = tuple(_call_of(each) for each in stored.get("inbound_nodes") or [])
+    try:
+        calls = tuple(_call_of(each) for each in stored.get("inbound_nodes") or [])
+    except WeightsError as error:
+        raise WeightsError(f"{class_name} {name!r:.100}: {error}") from error
     return LayerNode(name, class_name, arguments, calls)
 
 

@@ -20,6 +20,7 @@ from facemask_zoo.converters.formats.importing import (
     Importer,
     LooseTensors,
     axis_of,
+    damage_reported,
     reshape_target,
 )
 from facemask_zoo.converters.formats.mxnet_arrays import (
@@ -69,13 +70,8 @@ def read(path: Path) -> Program | LooseTensors:
     symbol = symbol_path(path)
     if not symbol.is_file():
         return LooseTensors({canonical_name(key): values for key, values in arrays.items()})
-    try:
+    with damage_reported(symbol, "symbol of MXNet"):
         return _from_symbol(_Symbol(read_bytes(symbol, MAX_TEXT_BYTES)), arrays)
-    except WeightsError as error:
-        error.add_note(str(symbol))
-        raise
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{symbol}: not a symbol of MXNet: {error!r}.") from error
 
 
 def write(program: Program, path: Path) -> None:

@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
-from facemask_zoo.converters.formats.importing import Importer, axis_of, reshape_target
+from facemask_zoo.converters.formats.importing import (
+    Importer,
+    axis_of,
+    damage_reported,
+    reshape_target,
+)
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.signatures import NCNN_MAGIC
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
@@ -87,16 +92,11 @@ def read(path: Path) -> Program:
         WeightsError: A file is damaged, or the two do not fit.
         UnsupportedOperationError: There is a layer that graphs do not have.
     """
-    try:
+    with damage_reported(path, "network of ncnn"):
         text = read_bytes(path, MAX_TEXT_BYTES).decode("utf-8")
         layers, card = _parsed(text)
         reader = _Reader(layers, _Weights(read_bytes(path.with_suffix(".bin"))))
         return reader.program(card)
-    except WeightsError as error:
-        error.add_note(str(path))
-        raise
-    except (ValueError, IndexError, KeyError, OverflowError) as error:
-        raise WeightsError(f"{path}: not a network of ncnn: {error!r}.") from error
 
 
 @dataclasses.dataclass(frozen=True)

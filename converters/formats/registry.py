@@ -18,6 +18,7 @@ _ABOVE = _ROOM.rpartition(".")[0]
 """Where modules may know what a detector is, or run one."""
 
 _HEAD_BYTES = 4096
+_SAVED_MODEL = "saved_model.pb"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +163,11 @@ def format_of(path: Path) -> Format:
     Raises:
         WeightsError: There is no such file, or no format begins like it.
     """
+    if (path / _SAVED_MODEL).is_file():
+        raise WeightsError(
+            f"{path} is a SavedModel, whose network TensorFlow alone can give. Freeze it there "
+            f"(convert_variables_to_constants_v2) and convert the .pb file."
+        )
     head = _head(path)
     for row in FORMATS.values():
         if row.reads and SIGNATURES[row.name](head, path):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +19,7 @@ from facemask_zoo.converters.formats.family_importing import (
     Masks,
     Result,
 )
+from facemask_zoo.converters.formats.importing import damage_reported
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
@@ -71,7 +71,7 @@ def read(path: Path) -> Program:
         WeightsError: The file is damaged, or is no network of floats.
         UnsupportedOperationError: It does more than graphs can.
     """
-    with _damage_reported(path):
+    with damage_reported(path, "frozen graph"):
         return _Reader(parse_graph(read_bytes(path))).program()
 
 
@@ -81,7 +81,7 @@ def read_card(path: Path) -> bytes | None:
     Raises:
         WeightsError: It is no frozen graph.
     """
-    with _damage_reported(path):
+    with damage_reported(path, "frozen graph"):
         return _card_text(parse_graph(read_bytes(path)))
 
 
@@ -706,14 +706,3 @@ def _card_text(definition: Any) -> bytes | None:
                 raise WeightsError(f"{node.name}: expected one text, but got {len(values)}.")
             return bytes(values[0])
     return None
-
-
-@contextlib.contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except WeightsError as error:
-        error.add_note(str(path))
-        raise
-    except Exception as error:  # wrong numbers in attributes raise many unrelated types
-        raise WeightsError(f"{path}: not a whole frozen graph: {error!r}") from error

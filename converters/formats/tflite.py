@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -21,6 +20,7 @@ from facemask_zoo.converters.formats.family_importing import (
     Masks,
     Result,
 )
+from facemask_zoo.converters.formats.importing import damage_reported
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
@@ -66,7 +66,7 @@ def read(path: Path) -> Program:
         UnsupportedOperationError: It does more than graphs can.
     """
     data = read_bytes(path)
-    with _damage_reported(path):
+    with damage_reported(path, "TFLite file"):
         return _Reader(schema.Model.GetRootAs(data, 0)).program()
 
 
@@ -77,7 +77,7 @@ def read_card(path: Path) -> bytes | None:
         WeightsError: It is no TFLite file.
     """
     data = read_bytes(path)
-    with _damage_reported(path):
+    with damage_reported(path, "TFLite file"):
         return _card_text(schema.Model.GetRootAs(data, 0))
 
 
@@ -892,14 +892,3 @@ def _name(table: Any) -> str:
     if len(name) > _MAX_NAME_BYTES:
         raise WeightsError(f"A name in the file has {len(name)} bytes.")
     return name.decode()
-
-
-@contextlib.contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except WeightsError as error:
-        error.add_note(str(path))
-        raise
-    except Exception as error:  # offsets that point anywhere raise many unrelated types
-        raise WeightsError(f"{path}: not a whole TFLite file: {error!r}") from error

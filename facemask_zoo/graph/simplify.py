@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.graph.builder import GraphBuilder
-from facemask_zoo.graph.graph import Graph
+from facemask_zoo.graph.graph import Graph, Names
 from facemask_zoo.graph.operations import (
     BatchNorm,
     Convolution,
@@ -31,13 +32,10 @@ def simplify(program: Program) -> Program:
     """Fold what can be folded, in one pass.
 
     Batch normalisation goes into the convolution or linear layer before it, and becomes a depthwise
-    1 x 1 convolution where there is none; zero padding goes into the convolution after it; steps
-    that change nothing go, and transpositions or reshapes that follow each other become one. What
-    the graph computes stays the same, up to the rounding of the folded weights; names of outputs
-    stay, too.
-
-    Raises:
-        WeightsError: A batch normalisation stands where no convolution can take its place.
+    1 x 1 convolution where there is none (on the shape of a feature map, where it sees none); zero
+    padding goes into the convolution after it; steps that change nothing go, and transpositions or
+    reshapes that follow each other become one. What the graph computes stays the same, up to the
+    rounding of the folded weights; names of outputs stay, too.
     """
     return _Simplifier(program).run()
 
@@ -77,6 +75,9 @@ class _Simplifier:
         self._tensors = dict(program.tensors)
         self._new = GraphBuilder(program.graph.input, program.graph.input_shape)
         self._made: dict[str, Operation] = {}
+        self._names = Names()
+        for name in program.graph.shapes:
+            self._names.fresh(name)
         self._place = {program.graph.input: program.graph.input}
 
     def run(self) -> Program:
@@ -101,21 +102,25 @@ class _Simplifier:
                 folded = fold_batch_norm(weight, bias if bias.any() else None, values, norm.epsilon)
                 self._tensors.update(zip(names, folded, strict=True))
                 return before.name
-        shape = self._new.shapes[norm.inputs[0]]
-        if len(shape) != 3:
-            raise norm.refuse(f"no convolution can take its place on shape {shape}")
-        ones = np.ones((shape[0], 1, 1, 1), np.float32)
-        weight, bias = fold_batch_norm(ones, None, values, norm.epsilon)
-        self._tensors |= {f"{norm.name}.weight": weight, f"{norm.name}.bias": bias}
-        return self._add(
-            Convolution(
-                name=norm.name,
-                inputs=norm.inputs,
-                kernel=(1, 1),
-                filters=shape[0],
-                groups=shape[0],
-            )
-        )
+        (source,) = norm.inputs
+        shape = self._new.shapes[source]
+        if len(shape) == 3:
+            return self._scaled(norm.name, source, values, norm.epsilon)
+        target = (shape[0], math.prod(shape[1:]), 1)
+        name = self._names.fresh(f"{norm.name}_map")
+        cells = self._add(Reshape(name=name, inputs=(source,), target=target))
+        name = self._names.fresh(f"{norm.name}_scaled")
+        scaled = self._scaled(name, cells, values, norm.epsilon)
+        return self._add(Reshape(name=norm.name, inputs=(scaled,), target=shape))
+
+    def _scaled(self, name: str, source: str, norm: Mapping[str, Array], epsilon: float) -> str:
+        """A normalisation of a feature map as a depthwise convolution."""
+        channels = self._new.shapes[source][0]
+        ones = np.ones((channels, 1, 1, 1), np.float32)
+        weight, bias = fold_batch_norm(ones, None, norm, epsilon)
+        self._tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
+        settings = {"kernel": (1, 1), "filters": channels, "groups": channels}
+        return self._add(Convolution(name=name, inputs=(source,), **settings))
 
     def convolution(self, convolution: Convolution) -> str | None:
         """Takes in the zero padding before it."""

@@ -56,6 +56,13 @@ def test_names_beyond_ascii_are_taken(name, row, assert_same, tmp_path):
     assert_same(model_files.read(path), model)
 
 
+def test_a_saved_model_is_refused_with_the_way_round(tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"saved is a SavedModel.*Freeze it"):
+        model_files.read(tmp_path / "saved")
+
+
 def test_the_same_model_gives_the_same_bytes(model, row, written, tmp_path):
     stem = written.stem if row.name == NAMES_ITS_COMPANION else "again"
     again = tmp_path / "folder" / f"{stem}{row.suffix}"

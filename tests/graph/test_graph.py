@@ -195,6 +195,21 @@ def test_simplifying_folds_normalisation_and_padding():
         np.testing.assert_allclose(reference.forward(found, batch)[name], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(8,), (6, 5), (3, 2, 4, 5)])
+def test_normalisation_of_what_is_no_feature_map_becomes_a_convolution(shape):
+    """As it stands behind the activation of a linear layer in many a classifier's head."""
+    b = GraphBuilder("image", shape)
+    x = b.add(ops.Relu, "norm_map", "image")
+    x = b.add(ops.BatchNorm, "norm", x, epsilon=1e-3)
+    program = seeded_program(b.finish(x))
+    found = simplify(program)
+    kinds = [operation.kind for operation in found.graph.operations]
+    assert kinds == ["Relu", "Reshape", "Convolution", "Reshape"]
+    batch = seeded_batch(program.graph, 2)
+    expected = reference.forward(program, batch)["norm"]
+    np.testing.assert_allclose(reference.forward(found, batch)["norm"], expected, atol=1e-6)
+
+
 def test_transpositions_that_cancel_go():
     b = GraphBuilder("image", (3, 8, 6))
     x = b.add(ops.Transpose, "last", "image", order=(0, 2, 3, 1))
