@@ -40,6 +40,7 @@ from facemask_zoo.files import atomic_path, check_target
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import anchors, encode, postprocess
 from facemask_zoo.ssd.postprocess import IOU
+from facemask_zoo.terminal import guarded
 
 log = logging.getLogger(__name__)
 
@@ -287,4 +288,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main, "growth"))

@@ -19,6 +19,7 @@ from facemask_zoo.benchmarks.bench_tables import title
 from facemask_zoo.benchmarks.growth import DIMENSIONS
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.errors import DatasetError
+from facemask_zoo.terminal import guarded
 
 SECTION = "performance"
 
@@ -198,4 +199,4 @@ def _integers(rows: Sequence[Row]) -> Target:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded(main, "performance"))
