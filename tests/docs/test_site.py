@@ -9,10 +9,11 @@ from pathlib import Path
 import needs
 import pages
 import pytest
+import typer
 import yaml
 from places import ROOT
 
-from facemask_zoo import list_models
+from facemask_zoo import cli, list_models
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.converters.formats.registry import FORMATS
 
@@ -72,6 +73,12 @@ def test_every_framework_and_model_is_described():
     models = (pages.DOCS / "models.md").read_text()
     assert all(f"`{name}`" in frameworks for name in FRAMEWORKS)
     assert all(f"`{name}`" in models for name in list_models())
+
+
+def test_every_command_shows_its_help():
+    page = (pages.DOCS / "reference" / "command-line.md").read_text()
+    for command in typer.main.get_command(cli.app).commands:
+        assert f"<!-- help: facemask-zoo {command}" in page
 
 
 def resolve(name: str) -> object:
