@@ -15,6 +15,7 @@ Map = NDArray[np.float32]
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SHARPEST_SHARE = 0.02
 _MAX_GRAIN = 12.0
+_NOISE_FILTER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32) / 6
 _SHADE_RANGE = (0.55, 1.3)
 _EXPOSURE_RANGE = (0.42, 1.02)
 
@@ -106,9 +107,13 @@ def _slope(grey: Map) -> Map:
 
 
 def _grain(grey: Map, skin: NDArray[np.bool_]) -> float:
-    """From the median of what a small blur takes away on the smoother half of the skin."""
+    """From the median of what is left of the smoother half of the skin without its features.
+
+    The filter is the difference of two Laplacians (Immerkaer, 1996): edges and slopes cancel out,
+    and noise keeps its strength.
+    """
     cv2 = require("cv2", "masks")
-    rest = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 1.0))[skin]
+    rest = np.abs(cv2.filter2D(grey, -1, _NOISE_FILTER))[skin]
     smooth = _slope(cv2.GaussianBlur(grey, (0, 0), 2.0))[skin]
     calm = rest[smooth <= np.median(smooth)]
-    return float(min(np.median(calm) / 0.6745 * 1.25, _MAX_GRAIN))
+    return float(min(np.median(calm) / 0.6745, _MAX_GRAIN))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import needs
 import numpy as np
 import pytest
+from places import PICTURES
 
 from facemask_zoo.datasets.landmarks import check_points, face_box, pose_of
 from facemask_zoo.errors import ImageError, InvalidArgumentError, UnknownNameError
-from facemask_zoo.masks import Masked, Wearing, list_templates, put_on
+from facemask_zoo.images import load_image
+from facemask_zoo.masks import Masked, PtsLandmarker, Wearing, list_templates, put_on
+from facemask_zoo.masks.light import measure
 
 NOSE, MOUTH, CHIN = (150, 150), (150, 185), (150, 230)
 COVERED = {
@@ -121,6 +125,20 @@ def test_grainy_pictures_get_grainy_masks(head, points):
     plain = put_on(head, points, template="cloth-grey").image
     place = np.s_[180:190, 120:130]
     assert grainy[place].std() > 2 * plain[place].std()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.35])
+@pytest.mark.parametrize("sigma", [0.0, 4.0, 8.0])
+def test_the_features_of_a_small_face_are_not_taken_for_grain(scale, sigma):
+    cv2 = needs.module("cv2")
+    path = PICTURES / "astronaut.jpg"
+    portrait = load_image(path)
+    (points,) = PtsLandmarker().find(portrait, path=path)
+    size = (round(512 * scale), round(512 * scale))
+    small = cv2.resize(portrait, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    noise = np.random.default_rng(0).normal(0, sigma, small.shape[:2])[..., None]
+    noisy = np.clip(np.round(small + noise), 0, 255).astype(np.uint8)
+    assert measure(noisy, points * scale, 94 * scale).grain == pytest.approx(sigma, abs=2.7)
 
 
 def test_what_the_matte_covers_stays_in_front(head, points):
