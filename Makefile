@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make bench    speed of everything here, on a quiet machine; writes docs/performance.md"
 	@echo "make precisions  half precision and integers, on labelled pictures; writes docs/converting.md"
 	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
+	@echo "make landmarks-evaluation  the landmark network against MediaPipe; writes docs/landmarks.md"
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
@@ -115,6 +116,23 @@ evaluation: $(VENV)/.all
 		--model $(EVALUATED) --framework onnx --report $(MEASURED)/dataroots --overwrite
 	$(BIN)/python -m facemask_zoo.benchmarks.accuracy_tables --results $(MEASURED)/ap/results.json \
 		--dataroots $(MEASURED)/dataroots/results.json --write docs/evaluation.md --readme README.md
+
+# MediaPipe wants an older protobuf than the frameworks do, and gets an environment of its own.
+MEDIAPIPE ?= .venv-mediapipe/bin/python
+.venv-mediapipe/bin/python:
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/pip install --quiet --disable-pip-version-check 'mediapipe==0.10.21'
+
+landmarks-crops: $(VENV)/.all $(MEDIAPIPE)
+	$(BIN)/python -m facemask_zoo.masks.face_crops --data $(LABELLED)/train.json \
+		--images $(LABELLED)/train --mediapipe $(MEDIAPIPE) --output out/landmarks/train.npz
+
+landmarks-evaluation: $(VENV)/.all $(MEDIAPIPE)
+	$(BIN)/python -m facemask_zoo.benchmarks.landmarks --data $(LABELLED)/val.json \
+		--images $(LABELLED)/val --mediapipe $(MEDIAPIPE) --crops out/landmarks/val.npz \
+		--write docs/landmarks.md \
+		--plot docs/pictures/landmarks-errors.png
+	$(BIN)/python docs/pictures/make_landmarks.py
 
 accuracy-plot: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.accuracy_plot --results $(MEASURED)/ap/results.json \

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.backends import FRAMEWORKS, Backend, Options
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.converters.samples import drawing
-from facemask_zoo.detector import Detector
+from facemask_zoo.graph import reference
 from facemask_zoo.images import load_image
-from facemask_zoo.ssd import preprocess, reference
+from facemask_zoo.session import Session, open_session
+from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ WARM_UP = 10
 REPEATS = 30
 ROUNDS = 3
 _NOISE_SEED = 1
+_TITLES = {LOC_NAME: "boxes", SCORES_NAME: "scores"}
 
 
 def main() -> int:
@@ -65,12 +67,13 @@ def report(model: str, picture: Path | None, threads: int) -> str:
             log.info("round %d: %s", number + 1, name)
             runs[name].append(_in_process(model, name, picture, threads))
     rows = [_row(name, results) for name, results in runs.items()]
+    first, *others = next(iter(runs.values()))[0]["differences"]
     header = (
         "Framework",
         "`framework=`",
         "Tested version",
-        "Largest difference: boxes",
-        "Scores",
+        f"Largest difference: {first}",
+        *(name.capitalize() for name in others),
         "Median time",
         "Runs on",
     )
@@ -85,31 +88,33 @@ def report(model: str, picture: Path | None, threads: int) -> str:
 
 def measure(model: str, framework: str, picture: Path | None, threads: int) -> dict[str, Any]:
     """Differences from the reference and times of one framework, in this process."""
-    detector = Detector.load(model, framework=framework, threads=threads)
-    batch = _inputs(detector.card.network.input_size, picture)
-    loc, scores = detector.forward(batch)
-    source = open_weights(model).model()
-    expected = reference.forward(source.card.network, source.tensors, batch)
+    session = open_session(model, framework=framework, options=Options(threads=threads))
+    batch = _inputs(session, picture)
+    found = session.backend.forward(batch)
+    expected = reference.forward(open_weights(model).model().program, batch)
     return {
-        "version": detector.backend.version(),
-        "devices": detector.backend.devices(),
-        "loc": float(np.abs(loc - expected[0]).max()),
-        "scores": float(np.abs(scores - expected[1]).max()),
-        "milliseconds": _times(detector, batch[-1:]),
+        "version": session.backend.version(),
+        "devices": session.backend.devices(),
+        "differences": {
+            _TITLES.get(name, name): float(np.abs(found[name] - values).max())
+            for name, values in expected.items()
+        },
+        "milliseconds": _times(session.backend, batch[-1:]),
     }
 
 
-def _inputs(size: int, picture: Path | None) -> NDArray[np.float32]:
-    noise = np.random.default_rng(_NOISE_SEED).random((2, 3, size, size), dtype=np.float32)
+def _inputs(session: Session, picture: Path | None) -> NDArray[np.float32]:
+    _, height, width = session.graph.input_shape
+    noise = np.random.default_rng(_NOISE_SEED).random((2, 3, height, width), dtype=np.float32)
     image = load_image(picture) if picture else drawing()
-    return np.concatenate([noise, preprocess(image, size)[None]])
+    return np.concatenate([noise, session.card.preprocessing(image, height, width)[None]])
 
 
-def _times(detector: Detector, batch: NDArray[np.float32]) -> list[float]:
+def _times(backend: Backend, batch: NDArray[np.float32]) -> list[float]:
     times = []
     for _ in range(WARM_UP + REPEATS):
         start = time.perf_counter()
-        detector.forward(batch)
+        backend.forward(batch)
         times.append((time.perf_counter() - start) * 1000)
     return times[WARM_UP:]
 
@@ -131,8 +136,10 @@ def _row(name: str, results: list[dict[str, Any]]) -> tuple[str, ...]:
         FRAMEWORKS[name].title,
         f"`{name}`",
         results[0]["version"],
-        f"{max(result['loc'] for result in results):.1e}",
-        f"{max(result['scores'] for result in results):.1e}",
+        *(
+            f"{max(result['differences'][name] for result in results):.1e}"
+            for name in results[0]["differences"]
+        ),
         f"{statistics.median(times):.1f} ms",
         ", ".join(results[0]["devices"]),
     )

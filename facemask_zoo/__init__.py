@@ -27,6 +27,7 @@ from facemask_zoo.errors import (
     VideoError,
     WeightsError,
 )
+from facemask_zoo.landmarker import FaceLandmarks, Landmarker
 from facemask_zoo.version import __version__
 
 __all__ = [
@@ -37,10 +38,12 @@ __all__ = [
     "DeviceError",
     "DownloadError",
     "EngineError",
+    "FaceLandmarks",
     "FaceMaskZooError",
     "FrameworkNotInstalledError",
     "ImageError",
     "InvalidArgumentError",
+    "Landmarker",
     "OutputError",
     "TruncatedVideoError",
     "UnknownNameError",

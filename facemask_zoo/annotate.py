@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from facemask_zoo.errors import FaceMaskZooError, UnknownNameError
-from facemask_zoo.exports import TRACK_ID
+from facemask_zoo.exports import LANDMARKS, TRACK_ID
 from facemask_zoo.extras import require
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def _draw(image: Image.Image, detections: Detections, language: str, panel: bool
     looks = [canvas.look(label) for label in detections.labels]
     for index in reversed(range(len(looks))):
         _draw_frame(canvas, detections.boxes[index].tolist(), looks[index])
+    for index, look in enumerate(looks if LANDMARKS in detections.attributes else ()):
+        _draw_points(canvas, detections.attributes[LANDMARKS][index], look)
     if panel and len(detections):
         _draw_panel(canvas, detections.counts())
     for index in _largest_first(detections.boxes):
@@ -192,6 +194,14 @@ def _draw_frame(canvas: _Canvas, box: list[float], look: _Look) -> None:
             _thick_line(canvas.draw, line, width + 2 * edge, _DARK)
     for line in _lines(box, look.style):
         _thick_line(canvas.draw, line, width, look.colour)
+
+
+def _draw_points(canvas: _Canvas, points: NDArray[np.float32], look: _Look) -> None:
+    """A dot on every landmark, small beside the face."""
+    radius = float(np.ptp(points, axis=0).max()) / 110
+    for x, y in points.tolist():
+        corners = (x - radius, y - radius, x + radius, y + radius)
+        canvas.draw.ellipse(corners, fill=look.colour, outline=_LIGHT if radius > 2 else None)
 
 
 def _lines(box: list[float], style: str) -> Iterator[Rectangle]:

@@ -21,9 +21,10 @@ from facemask_zoo.structuring import structure
 from facemask_zoo.tasks.preprocessing import PREPROCESSING, Preprocessing
 
 DEFAULT_MODEL = "zoo-260"
+DEFAULT_LANDMARKS = "landmarks-64"
 
-DETECTION, CLASSIFICATION, NO_TASK = "detection", "classification", ""
-TASKS = (DETECTION, CLASSIFICATION, NO_TASK)
+DETECTION, CLASSIFICATION, LANDMARKS, NO_TASK = "detection", "classification", "landmarks", ""
+TASKS = (DETECTION, CLASSIFICATION, LANDMARKS, NO_TASK)
 
 _DEFAULT_ARCHITECTURE = "ssd"
 """Of cards that name none, which are older than any other."""
@@ -200,9 +201,18 @@ def _check_texts(card: ModelCard) -> None:
         raise UnknownNameError.among("nms", card.nms, NMS_KINDS)
 
 
-def list_models() -> list[str]:
-    """Names of all models, sorted."""
-    return sorted(_cards())
+def list_models(task: str | None = None) -> list[str]:
+    """Names of the models, sorted.
+
+    Args:
+        task: ``"detection"``, ``"classification"`` or ``"landmarks"``; all if None.
+
+    Raises:
+        UnknownNameError: There is no such task.
+    """
+    if task is not None and task not in TASKS:
+        raise UnknownNameError.among("task", task, TASKS)
+    return sorted(name for name, card in _cards().items() if task in (None, card.task))
 
 
 def load_card(name: str) -> ModelCard:

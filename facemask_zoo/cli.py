@@ -17,7 +17,7 @@ from facemask_zoo import detect_command
 from facemask_zoo.annotate import LANGUAGES
 from facemask_zoo.backends import FRAMEWORKS, Framework, list_frameworks
 from facemask_zoo.blurring import WAYS
-from facemask_zoo.cards import DEFAULT_MODEL, list_models, load_card
+from facemask_zoo.cards import DEFAULT_MODEL, DETECTION, list_models, load_card
 from facemask_zoo.converters import shipping
 from facemask_zoo.converters.formats.registry import PRECISIONS
 from facemask_zoo.detect_command import Outputs, Selection
@@ -25,6 +25,7 @@ from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.extras import require
 from facemask_zoo.images import MAX_PIXELS
+from facemask_zoo.landmarker import Landmarker
 from facemask_zoo.session import AUTO
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
@@ -145,7 +146,7 @@ def _framework_names(incomplete: str) -> list[str]:
 
 
 def _model_names(incomplete: str) -> list[str]:
-    return [name for name in list_models() if name.startswith(incomplete)]
+    return [name for name in list_models(DETECTION) if name.startswith(incomplete)]
 
 
 _OUTPUTS, _CHOICE, _MODEL = "What is written", "Which frames and faces", "Model"
@@ -241,6 +242,14 @@ def _detect(
             rich_help_panel=_CHOICE,
         ),
     ] = None,
+    landmarks: Annotated[
+        bool,
+        typer.Option(
+            "--landmarks",
+            help="Also find 68 landmarks and the pose of each face, for --json and --output.",
+            rich_help_panel=_OUTPUTS,
+        ),
+    ] = False,
     every: Annotated[
         int,
         typer.Option(metavar="N", help="Only each Nth frame.", rich_help_panel=_CHOICE),
@@ -332,9 +341,24 @@ def _detect(
             nms=nms,
             max_pixels=max_pixels,
         )
+        points = None
+        if landmarks:
+            points = Landmarker.load(
+                framework=framework,
+                device=device,
+                precision=precision,
+                threads=threads,
+                max_pixels=max_pixels,
+            )
         quiet = not log.isEnabledFor(logging.INFO)
         return detect_command.detect(
-            detector, sources, outputs, selection, as_json=json_lines, quiet=quiet
+            detector,
+            sources,
+            outputs,
+            selection,
+            landmarker=points,
+            as_json=json_lines,
+            quiet=quiet,
         )
 
     _ending(run)

@@ -37,6 +37,7 @@ from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError, UnknownNameError
 from facemask_zoo.files import Sources, check_place
+from facemask_zoo.landmarker import Landmarker
 from facemask_zoo.runner import STDIN, Steps, detect_and_draw, is_picture
 from facemask_zoo.sinks import Sink, coco_sink, crops_sink, csv_sink, text_sink
 from facemask_zoo.terminal import FAILED, STOPPED, finishing_on_interrupt, json_line
@@ -169,10 +170,20 @@ def detect(
     outputs: Outputs,
     selection: Selection,
     *,
+    landmarker: Landmarker | None = None,
     as_json: bool = False,
     quiet: bool = False,
 ) -> int:
     """Carry the command out.
+
+    Args:
+        detector: Finds the faces.
+        sources: Where to look.
+        outputs: What to write.
+        selection: What counts.
+        landmarker: Finds landmarks and poses of the faces, if it is given.
+        as_json: Write JSON to standard output.
+        quiet: Show no progress.
 
     Returns:
         0, or 1 if a source failed; the others are not held up by it. 130 after Ctrl-C, which lets
@@ -200,7 +211,7 @@ def detect(
                     detector,
                     job.source,
                     job.target,
-                    steps=_steps(outputs, selection, stopped),
+                    steps=_steps(outputs, selection, landmarker, stopped),
                     sources=protected,
                 ):
                     for sink in sinks:
@@ -233,8 +244,13 @@ def show(result: Detections, *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _steps(outputs: Outputs, selection: Selection, stopped: Callable[[], bool]) -> Steps:
-    return Steps(
+def _steps(
+    outputs: Outputs,
+    selection: Selection,
+    landmarker: Landmarker | None,
+    stopped: Callable[[], bool],
+) -> Steps:
+    steps = Steps(
         clip=selection.clip,
         fetch=functools.partial(fetch_image, allow_private=selection.allow_private),
         select=selection.select,
@@ -242,6 +258,10 @@ def _steps(outputs: Outputs, selection: Selection, stopped: Callable[[], bool]) 
         overwrite=outputs.overwrite,
         stopped=stopped,
     )
+    if landmarker is None:
+        return steps
+    found = landmarker
+    return dataclasses.replace(steps, enrich=lambda image, result: found.add_to(result, image))
 
 
 def _sinks(stack: contextlib.ExitStack, outputs: Outputs, sources: Sources) -> list[Sink]:

@@ -280,7 +280,7 @@ class Detections:
             UnknownNameError: No such language.
             FrameworkNotInstalledError: The language needs a font that is not installed.
         """
-        return drawing.annotate(self._pixels(image), self, language=language, panel=panel)
+        return drawing.annotate(self.pixels(image), self, language=language, panel=panel)
 
     def blur(
         self, image: ImageSource | None = None, *, how: str = "pixelate", margin: float = 0.1
@@ -304,7 +304,7 @@ class Detections:
             InvalidArgumentError: It does not have the size that was searched; or a bad margin.
             UnknownNameError: No such way.
         """
-        return blurring.blur(self._pixels(image), self.boxes, how, margin)
+        return blurring.blur(self.pixels(image), self.boxes, how, margin)
 
     def crops(
         self, image: ImageSource | None = None, *, margin: float = 0.0
@@ -322,7 +322,7 @@ class Detections:
             ImageError: The picture cannot be read.
             InvalidArgumentError: It does not have the size that was searched; or a bad margin.
         """
-        return blurring.crops(self._pixels(image), self.boxes, margin)
+        return blurring.crops(self.pixels(image), self.boxes, margin)
 
     def show(self, image: ImageSource | None = None) -> None:
         """Open the annotated picture in the system's viewer.
@@ -336,7 +336,7 @@ class Detections:
         """
         drawing.show(self.annotate(image))
 
-    def _pixels(self, image: ImageSource | None) -> NDArray[np.uint8]:
+    def pixels(self, image: ImageSource | None) -> NDArray[np.uint8]:
         """The picture that was searched."""
         if image is None and (self.source is None or self.frame is not None):
             raise InvalidArgumentError(

@@ -31,6 +31,9 @@ COLUMNS = (
 TRACK_ID = "track_id"
 """The attribute that says who is who in a video."""
 
+LANDMARKS, POSE = "landmarks", "pose"
+"""The attributes with the points of each face, and with how its head is turned."""
+
 _SCORE_DIGITS = 6
 _PIXEL_DIGITS = 3
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

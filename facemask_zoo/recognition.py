@@ -118,6 +118,8 @@ def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None
         WeightsError: A layer is missing, or the head widths contradict the anchors.
     """
     known = _card_of_the_zoo(tensors)
+    if known and not isinstance(known.architecture, Network):
+        return dataclasses.replace(known.portable(), name=_printable(name))
     network = known.network if known else _network_like_aizoo(tensors)
     nms = (known or load_card(_TEMPLATE)).nms
     if input_size:

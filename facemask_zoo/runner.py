@@ -28,6 +28,10 @@ def _as_it_is(result: Detections) -> Detections:
     return result
 
 
+def _nothing_more(image: NDArray[np.uint8], result: Detections) -> Detections:
+    return result
+
+
 def _never() -> bool:
     return False
 
@@ -44,6 +48,7 @@ class Steps:
         clip: Frames of videos and cameras to read.
         fetch: Fetches the pictures whose addresses are given.
         select: Takes those faces of a result that count.
+        enrich: Says more about these faces, from the picture they are in.
         draw: Makes the picture that is written.
         overwrite: Replace files that exist.
         stopped: Whether to end before the next picture or frame, and keep what is done.
@@ -52,9 +57,14 @@ class Steps:
     clip: Clip = WHOLE
     fetch: Callable[[str], bytes] | None = None
     select: Callable[[Detections], Detections] = _as_it_is
+    enrich: Callable[[NDArray[np.uint8], Detections], Detections] = _nothing_more
     draw: Callable[[NDArray[np.uint8], Detections], NDArray[np.uint8]] = _annotated
     overwrite: bool = False
     stopped: Callable[[], bool] = _never
+
+    def detect(self, detector: Detector, frame: Frame) -> Detections:
+        """What counts in a frame, with all that is to be said about it."""
+        return self.enrich(frame.image, self.select(detector.detect_frame(frame)))
 
 
 def detect_and_draw(
@@ -94,7 +104,7 @@ def detect_and_draw(
         if path is not None:
             sources.check(path)
             check_target(path, overwrite=steps.overwrite)
-        result = steps.select(detector.detect_frame(frame))
+        result = steps.detect(detector, frame)
         if path is not None:
             save_image(steps.draw(frame.image, result), path, overwrite=steps.overwrite)
         yield frame, result
@@ -150,7 +160,7 @@ def draw_video(
     ) as writer:
         frame: Frame | None = first
         while frame is not None:
-            result = steps.select(detector.detect_frame(frame))
+            result = steps.detect(detector, frame)
             time = None if frame.time is None else frame.time - steps.clip.start
             writer.write(steps.draw(frame.image, result), time)
             yield frame, result

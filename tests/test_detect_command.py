@@ -337,3 +337,21 @@ def test_two_outputs_never_share_a_file(detect, portrait, tmp_path, capsys):
         )
         assert f"is what {one} writes already" in capsys.readouterr().err
         assert not shared.exists()
+
+
+def test_landmarks_are_in_json_and_drawings(demo_picture, tmp_path, capsys):
+    words = ["detect", demo_picture, "--json", "--framework", "onnx", "--output"]
+    plain, drawn = tmp_path / "plain.png", tmp_path / "drawn.png"
+    assert cli.main([str(word) for word in [*words, plain]]) == 0
+    capsys.readouterr()
+    assert cli.main([str(word) for word in [*words, drawn, "--landmarks"]]) == 0
+    faces = json.loads(capsys.readouterr().out)["detections"]
+    assert len(faces) == 2
+    for face in faces:
+        points = np.array(face["landmarks"])
+        x1, y1, x2, y2 = face["box"]
+        inside = (points >= (x1 - 20, y1 - 20)) & (points <= (x2 + 20, y2 + 20))
+        assert points.shape == (68, 2)
+        assert inside.all()
+        assert len(face["pose"]) == 3
+    assert (load_image(plain) != load_image(drawn)).any()

@@ -11,9 +11,11 @@ from make_goldens import (
     CASES,
     CHECKSUMS,
     FOLDER,
+    LANDMARKS_GOLDEN,
     checksums,
     make_aizoo_golden,
     make_golden,
+    make_landmarks_golden,
 )
 from PIL import Image
 from places import PICTURES
@@ -24,6 +26,14 @@ from seeded import NETWORKS
 def test_goldens_are_rebuilt(name):
     golden, digest = make_golden(name)
     with safetensors.safe_open(FOLDER / f"{name}.safetensors", "np") as file:
+        assert file.metadata()["digest"] == digest
+        for key, values in golden.items():
+            np.testing.assert_allclose(file.get_tensor(key), values, rtol=0, atol=1e-9)
+
+
+def test_the_golden_of_the_landmark_network_is_rebuilt():
+    golden, digest = make_landmarks_golden()
+    with safetensors.safe_open(FOLDER / f"{LANDMARKS_GOLDEN}.safetensors", "np") as file:
         assert file.metadata()["digest"] == digest
         for key, values in golden.items():
             np.testing.assert_allclose(file.get_tensor(key), values, rtol=0, atol=1e-9)

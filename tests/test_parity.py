@@ -9,7 +9,7 @@ import needs
 import numpy as np
 import pytest
 
-from facemask_zoo import Detections, Detector
+from facemask_zoo import Detections, Detector, Landmarker
 from facemask_zoo.backends import FRAMEWORKS, Options, find_framework
 from facemask_zoo.cards import load_card
 from facemask_zoo.graph.signature import Signature
@@ -150,6 +150,25 @@ def test_raw_outputs_of_every_pair_agree_on_photographs(pair, need, shared):
 def raw_outputs(framework: str, pixels: bytes):
     batch = np.frombuffer(pixels, np.float32).reshape(-1, 3, 260, 260)
     return detector("aizoo-260", framework).forward(batch)
+
+
+@pytest.mark.parametrize("pair", list(itertools.combinations(FRAMEWORKS, 2)), ids="-".join)
+def test_landmarks_of_every_pair_agree_on_photographs(pair, need, shared):
+    folder = shared / "data" / "two_stage" / "images"
+    first, second = (landmarks(need(framework), folder) for framework in pair)
+    np.testing.assert_allclose(first[0], second[0], rtol=0, atol=0.1)
+    np.testing.assert_allclose(first[1], second[1], rtol=0, atol=0.02)
+
+
+@functools.cache
+def landmarks(framework: str, folder):
+    landmarker = Landmarker.load(framework=framework)
+    rows = [
+        landmarker.detect(path, detector("zoo-260", REFERENCE).detect(path))
+        for path in sorted(folder.iterdir())[:4]
+    ]
+    assert sum(map(len, rows)) >= 4
+    return np.concatenate([row.points for row in rows]), np.concatenate([r.poses for r in rows])
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from facemask_zoo.architectures.landmarks import LandmarkNetwork
 from facemask_zoo.architectures.mobilenet import MobileNet
 from facemask_zoo.architectures.pyramid import InputSize, Pyramid
 from facemask_zoo.arguments import look_up
@@ -37,7 +38,12 @@ class Architecture(Protocol):
 DetectorNetwork = Network | Pyramid
 """Architectures of detectors."""
 
-ARCHITECTURES: dict[str, Any] = {"ssd": Network, "mobilenet": MobileNet, "pyramid": Pyramid}
+ARCHITECTURES: dict[str, Any] = {
+    "ssd": Network,
+    "mobilenet": MobileNet,
+    "pyramid": Pyramid,
+    "landmarks": LandmarkNetwork,
+}
 """Classes of configurations by name."""
 
 

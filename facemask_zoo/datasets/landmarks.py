@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,22 @@ COUNT = 68
 JAW = slice(0, 17)
 BROWS = slice(17, 27)
 BRIDGE = slice(27, 31)
+NOSE = slice(27, 36)
 EYES = slice(36, 48)
+MOUTH = slice(48, 68)
 CHIN, NOSE_TIP, NOSE_BASE = 8, 30, 33
 LEFT_EYE, RIGHT_EYE = slice(36, 42), slice(42, 48)
 UPPER_LIP, LOWER_LIP = 51, 57
+EYE_CORNERS, MOUTH_CORNERS = [36, 45], [48, 54]
+
+MIRRORED = np.array(
+    (
+        *(*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1)),
+        *(*range(45, 41, -1), 47, 46, *range(39, 35, -1), 41, 40),
+        *(*range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1)),
+    )
+)
+"""Which landmark each one is in the mirrored picture."""
 
 # Of the distance from brows to chin, how far above the brows a face box begins.
 _FOREHEAD = 0.38
@@ -85,6 +97,52 @@ def pose_of(points: Points) -> Pose:
     side = float(np.clip((right - left) / max(abs(left) + abs(right), 1.0), -1, 1))
     roll = float(np.arctan2(across[1], across[0]))
     return Pose(roll, -side, width, float(np.hypot(*down)))
+
+
+def eye_distance(points: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Distance of the outer corners of the eyes.
+
+    Args:
+        points: (..., 68, 2) landmarks.
+    """
+    left, right = EYE_CORNERS
+    return np.asarray(np.linalg.norm(points[..., right, :] - points[..., left, :], axis=-1))
+
+
+def head_angles(points: NDArray[np.float64]) -> HeadAngles:
+    """How a head is turned, from landmarks with depth.
+
+    A head is upright and frontal where both its sides are equally far, and so are the outer corners
+    of the eyes and those of the mouth.
+
+    Args:
+        points: (68, 3) x, y and depth in pixels; less depth is nearer to the camera.
+    """
+    outer = slice(0, 7), slice(17, 22), slice(36, 40)
+    pairs = [points[MIRRORED[part]] - points[part] for part in outer]
+    across = np.concatenate(pairs).mean(axis=0)
+    across /= max(float(np.linalg.norm(across)), 1e-9)
+    down = points[MOUTH_CORNERS].mean(axis=0) - points[EYE_CORNERS].mean(axis=0)
+    down = down - across * (down @ across)
+    down /= max(float(np.linalg.norm(down)), 1e-9)
+    away = np.cross(across, down)
+    yaw = np.arcsin(np.clip(across[2], -1, 1))
+    pitch, roll = np.arctan2(-down[2], away[2]), np.arctan2(across[1], across[0])
+    return HeadAngles(*(float(np.degrees(angle)) for angle in (yaw, pitch, roll)))
+
+
+class HeadAngles(NamedTuple):
+    """How a head is turned, in degrees, as the viewer sees it.
+
+    Attributes:
+        yaw: To the right of the picture.
+        pitch: Upwards.
+        roll: Clockwise, in the plane of the picture.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
 
 
 def face_box(points: Points, size: tuple[int, int]) -> Box:

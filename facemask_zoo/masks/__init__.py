@@ -8,6 +8,7 @@ from facemask_zoo.masks.landmarkers import (
     Landmarker,
     MediaPipeLandmarker,
     PtsLandmarker,
+    ZooLandmarker,
 )
 from facemask_zoo.masks.place import Masked, put_on
 from facemask_zoo.masks.sheet import draw_sheet
@@ -25,6 +26,7 @@ __all__ = [
     "PtsLandmarker",
     "Template",
     "Wearing",
+    "ZooLandmarker",
     "draw_sheet",
     "list_templates",
     "load_template",

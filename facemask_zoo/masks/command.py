@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from facemask_zoo.backends import FRAMEWORKS
-from facemask_zoo.cards import DEFAULT_MODEL
+from facemask_zoo.cards import DEFAULT_LANDMARKS, DEFAULT_MODEL
 from facemask_zoo.datasets.labels import NO_MASK
 from facemask_zoo.datasets.types import Face
 from facemask_zoo.datasets.wearing import Wearing
@@ -33,6 +33,7 @@ from facemask_zoo.masks.landmarkers import (
     Landmarker,
     MediaPipeLandmarker,
     PtsLandmarker,
+    ZooLandmarker,
 )
 from facemask_zoo.masks.sheet import draw_sheet
 from facemask_zoo.masks.template import list_templates
@@ -41,7 +42,7 @@ from facemask_zoo.masks.wearing import SHARES
 log = logging.getLogger(__name__)
 
 _OVERLAY = "overlay"
-_PROVIDERS = ("mediapipe", "dlib", "ffhq", "pts")
+_PROVIDERS = ("zoo", "mediapipe", "dlib", "ffhq", "pts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +81,10 @@ class Provider:
     """Which landmarks to use; makes them in each process.
 
     Attributes:
-        kind: ``mediapipe``, ``dlib``, ``ffhq`` or ``pts``.
+        kind: ``zoo``, ``mediapipe``, ``dlib``, ``ffhq`` or ``pts``.
         file: Metadata, model, interpreter or folder, as the kind needs.
-        model: Detector that finds the faces for MediaPipe and dlib.
-        framework: That runs it.
+        model: Detector that finds the faces for the zoo's own network, MediaPipe and dlib.
+        framework: That runs the zoo's networks.
     """
 
     kind: str
@@ -99,6 +100,8 @@ class Provider:
         landmarker: Landmarker
         if self.kind == "dlib":
             landmarker = DlibLandmarker(self._required())
+        elif self.kind == "zoo":
+            landmarker = ZooLandmarker(self.file or DEFAULT_LANDMARKS, self.framework)
         else:
             landmarker = MediaPipeLandmarker(self.file or None)
         return landmarker, faces_of(Detector.load(self.model, framework=self.framework))
@@ -135,13 +138,15 @@ def _add_generating(group: argparse._ArgumentGroup) -> None:
         help=f"{', '.join(Wearing)}; or shares: {', '.join(SHARES)} (%(default)s)",
     )
     group.add_argument("--layout", default=LAYOUTS[0], choices=LAYOUTS, help="(%(default)s)")
-    group.add_argument("--landmarks", default=_PROVIDERS[0], choices=_PROVIDERS)
+    group.add_argument(
+        "--landmarks", default=_PROVIDERS[0], choices=_PROVIDERS, help="(%(default)s)"
+    )
     group.add_argument(
         "--landmarks-file",
         default="",
         metavar="PATH",
-        help="ffhq-dataset-v2.json, dlib's model, folder of .pts files, or the interpreter that "
-        f"has MediaPipe (${MEDIAPIPE_PYTHON})",
+        help="ffhq-dataset-v2.json, dlib's model, folder of .pts files, the interpreter that "
+        f"has MediaPipe (${MEDIAPIPE_PYTHON}), or landmark weights",
     )
     group.add_argument("--model", default=DEFAULT_MODEL, help="finds the faces (%(default)s)")
     group.add_argument(

@@ -13,11 +13,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo import landmarker
+from facemask_zoo.cards import DEFAULT_LANDMARKS
 from facemask_zoo.datasets.landmarks import (
     COUNT,
     FFHQ_SIDE,
+    HeadAngles,
     Points,
     check_points,
+    head_angles,
     read_ffhq,
 )
 from facemask_zoo.datasets.types import Box
@@ -29,6 +33,7 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.extras import require
+from facemask_zoo.session import AUTO
 
 _MAX_PTS_BYTES = 1 << 16
 _CROP_MARGIN = 0.35
@@ -159,6 +164,34 @@ class FfhqLandmarker:
         return [points * (image.shape[1] / FFHQ_SIDE)]
 
 
+class ZooLandmarker:
+    """Landmarks by the zoo's own network, on any framework.
+
+    Args:
+        model: A name of :func:`facemask_zoo.list_models`, or a weights file.
+        framework: A name of :func:`facemask_zoo.list_frameworks`, or ``"auto"``.
+
+    Raises:
+        FaceMaskZooError: As :meth:`facemask_zoo.Landmarker.load`.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str] = DEFAULT_LANDMARKS, framework: str = AUTO
+    ) -> None:
+        self._network = landmarker.Landmarker.load(model, framework=framework)
+
+    def find(
+        self,
+        image: NDArray[np.uint8],
+        *,
+        path: Path | None = None,
+        boxes: Sequence[Box] | None = None,
+    ) -> list[Points]:
+        if boxes is None:
+            raise InvalidArgumentError("boxes: expected the faces, which a detector finds.")
+        return [check_points(points) for points in self._network.detect(image, boxes).points]
+
+
 class DlibLandmarker:
     """Landmarks by dlib, with the user's own file of its 68-point shape predictor.
 
@@ -223,12 +256,29 @@ class MediaPipeLandmarker:
         boxes: Sequence[Box] | None = None,
     ) -> list[Points]:
         if boxes is None:
-            return self._ask(image)
-        found: list[Points] = []
-        for box in boxes:
-            crop, left, top, scale = _crop(image, box)
-            found += [points / scale + (left, top) for points in self._ask(crop)[:1]]
-        return found
+            return [check_points(mesh[:, :2]) for mesh in self._ask(image)]
+        found = (self.find_posed(image, box) for box in boxes)
+        return [each[0] for each in found if each]
+
+    def find_posed(self, image: NDArray[np.uint8], box: Box) -> tuple[Points, HeadAngles] | None:
+        """Landmarks of the face in a box, and how the head is turned.
+
+        Args:
+            image: (H, W, 3) RGB.
+            box: Where the face is, as corners in pixels.
+
+        Returns:
+            (68, 2) pixels and the angles; None if there is no face.
+
+        Raises:
+            InvalidArgumentError: The box does not overlap the picture.
+            FrameworkNotInstalledError: MediaPipe does not run.
+        """
+        crop, left, top, scale = _crop(image, box)
+        for mesh in self._ask(crop)[:1]:
+            points = check_points(mesh[:, :2] / scale + (left, top))
+            return points, head_angles(mesh)
+        return None
 
     def close(self) -> None:
         """End the process."""
@@ -236,7 +286,8 @@ class MediaPipeLandmarker:
             self._process.communicate()
             self._process = None
 
-    def _ask(self, image: NDArray[np.uint8]) -> list[Points]:
+    def _ask(self, image: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+        """Each face's (68, 3) points, with depth."""
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -251,7 +302,7 @@ class MediaPipeLandmarker:
             raise FrameworkNotInstalledError(
                 f"MediaPipe does not run with {self._python}: {error}"
             ) from error
-        return [check_points(points) for points in answer]
+        return [np.array(points, np.float64).reshape(COUNT, 3) for points in answer]
 
     def _start(self) -> subprocess.Popen[bytes]:
         try:

@@ -2,7 +2,7 @@
 
 An interpreter of its own runs this, since MediaPipe wants an older protobuf than the frameworks.
 Each request is a line ``width height`` and width x height x 3 bytes of RGB; each answer is one line
-of JSON, a list of faces, each a list of 68 pairs x, y in pixels.
+of JSON, a list of faces, each a list of 68 triples x, y, depth in pixels.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ def _read(stream: BinaryIO) -> tuple[Any, int, int] | None:
 
 def _find(mesh: Any, image: Any, width: int, height: int) -> list[list[list[float]]]:
     found = mesh.process(image).multi_face_landmarks or []
-    return [
-        [[face.landmark[i].x * width, face.landmark[i].y * height] for i in MESH_TO_IBUG]
-        for face in found
-    ]
+    scale = (width, height, width)  # the mesh measures depth in widths of the picture
+    return [[_place(face.landmark[i], scale) for i in MESH_TO_IBUG] for face in found]
+
+
+def _place(point: Any, scale: tuple[int, int, int]) -> list[float]:
+    x, y, depth = scale
+    return [point.x * x, point.y * y, point.z * depth]
 
 
 if __name__ == "__main__":

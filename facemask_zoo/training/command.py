@@ -12,6 +12,7 @@ import torch
 from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets import FORMATS
+from facemask_zoo.datasets.face_crops import FaceCrops
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.store import open_weights
 from facemask_zoo.tasks.preprocessing import LETTERBOX
@@ -22,12 +23,16 @@ from facemask_zoo.training.config import (
     TrainingConfig,
     find_config,
     read_config,
+    read_values,
 )
+from facemask_zoo.training.landmark_config import ARCHITECTURE, LandmarkTrainingConfig
+from facemask_zoo.training.landmark_trainer import LandmarkTrainer
 from facemask_zoo.training.photographs import DataConfig, load_photographs
 from facemask_zoo.training.trainer import PRECISIONS, WEIGHTS_NAME, Trainer
 
 logger = logging.getLogger(__name__)
 
+_FOR_DETECTORS = ("start", "images", "label", "negatives", "classes", "tensorboard")
 _FINE_TUNING_STEPS = 1000
 _FINE_TUNING_RATE = 5e-4
 _SYNTHETIC = 0.3
@@ -42,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start", help=f"what to fine-tune: model, weights or checkpoint ({DEFAULT_MODEL})"
     )
-    parser.add_argument("--data", help="annotations: COCO file, VOC or YOLO folder, CSV file")
+    parser.add_argument(
+        "--data",
+        help="annotations: COCO file, VOC or YOLO folder, CSV file; for a landmark network, crops",
+    )
     parser.add_argument("--images", default="", help="folder of the pictures (beside --data)")
     parser.add_argument("--format", default="auto", choices=("auto", *FORMATS))
     parser.add_argument(
@@ -67,7 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_schedule(parser)
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    parser.add_argument("--precision", default="bf16", choices=PRECISIONS)
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="(bf16; of landmark networks, fp32)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that draw pictures")
     parser.add_argument("--threads", type=int, help="CPU threads (PyTorch's choice)")
     parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard")
@@ -82,21 +92,47 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         FaceMaskZooError: An option, the data or a file is not usable.
     """
-    config = make_config(args)
     threads = thread_count(args.threads)
     if threads:
         torch.set_num_threads(threads)
+    values = read_values(find_config(args.config)) if args.config else None
+    if isinstance(values, dict) and values.get("architecture") == ARCHITECTURE:
+        return _run_landmarks(args, LandmarkTrainingConfig.from_dict(values))
+    config = make_config(args)
     photographs = load_photographs(config.data, config.network.classes)
     trainer = Trainer(
         config,
         photographs,
         args.output,
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or "bf16",
         workers=args.workers,
         overwrite=args.overwrite,
     )
     trainer.run(tensorboard=args.tensorboard)
+    logger.info("Trained: %s", args.output / WEIGHTS_NAME)
+    return 0
+
+
+def _run_landmarks(args: argparse.Namespace, config: LandmarkTrainingConfig) -> int:
+    """Train a landmark network, whose data are crops."""
+    for option in _FOR_DETECTORS:
+        if getattr(args, option):
+            raise InvalidArgumentError(f"--{option}: not for a landmark network.")
+    if args.data:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, file=args.data))
+    if args.seed is not None:
+        config = dataclasses.replace(config, seed=args.seed)
+    config = dataclasses.replace(config, schedule=_schedule(args, config.schedule))
+    trainer = LandmarkTrainer(
+        config,
+        FaceCrops.load(Path(config.data.file)),
+        args.output,
+        device=args.device,
+        precision=args.precision or "fp32",
+        overwrite=args.overwrite,
+    )
+    trainer.run()
     logger.info("Trained: %s", args.output / WEIGHTS_NAME)
     return 0
 

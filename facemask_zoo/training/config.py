@@ -185,7 +185,17 @@ def read_config(path: str | Path) -> TrainingConfig:
         InvalidArgumentError: The file cannot be read or is not a configuration.
         UnknownNameError: There is no such base.
     """
-    return TrainingConfig.from_dict(_read_values(Path(path)))
+    return TrainingConfig.from_dict(read_values(path))
+
+
+def read_values(path: str | Path) -> Any:
+    """The values of a configuration of any kind, its bases merged in.
+
+    Raises:
+        InvalidArgumentError: The file cannot be read.
+        UnknownNameError: There is no such base.
+    """
+    return _read_values(Path(path))
 
 
 def _read_values(path: Path, depth: int = 0) -> Any:

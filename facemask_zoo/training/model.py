@@ -18,7 +18,7 @@ from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT, Tensors
 from facemask_zoo.ssd import Convolution, Network, build
-from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
+from facemask_zoo.ssd.network import SCORES_NAME
 from facemask_zoo.training.normalised import (
     BranchedConvolution,
     NormalisedConvolution,
@@ -193,35 +193,38 @@ class TrainableGraph(Trainable):
     Args:
         graph: What to build. Its outputs are named as those of ``facemask_zoo.ssd``.
         classes: Labels of the score columns.
+        branches: Whether convolutions have branches.
 
     Raises:
         UnsupportedOperationError: It holds layers with weights that are no convolutions.
     """
 
-    def __init__(self, graph: Graph, classes: tuple[str, ...]) -> None:
+    def __init__(self, graph: Graph, classes: tuple[str, ...], *, branches: bool = True) -> None:
         super().__init__()
         self.graph = graph
         self.classes = classes
         self.layers = tuple(each.name for each in graph.of_kind(ops.Convolution))
         self.score_layers = frozenset(_last_convolutions(graph, SCORES_NAME))
-        heads = self.score_layers | _last_convolutions(graph, LOC_NAME)
+        heads = {head for name in graph.outputs for head in _last_convolutions(graph, name)}
         for operation in graph.operations:
             if isinstance(operation, ops.Convolution):
                 inputs = graph.input_shapes(operation)[0][0]
-                self.add_module(operation.name, _layer(operation, inputs, operation.name in heads))
+                layer = _layer(operation, inputs, operation.name in heads, branches)
+                self.add_module(operation.name, layer)
             elif operation.parameters(graph.input_shapes(operation)):
                 raise UnsupportedOperationError("training", operation.kind, operation.name)
-        for name in heads:
+        for name in sorted(heads):
             _initialise_head(self.get_submodule(name), name in self.score_layers)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network.
 
         Args:
             images: (N, 3, H, W) RGB, 0..1.
 
         Returns:
-            Raw box offsets (N, A, 4) and scores before the sigmoid (N, A, C).
+            The graph's outputs in order: of a detector, raw box offsets (N, A, 4) and scores before
+            the sigmoid (N, A, C).
         """
         values = {self.graph.input: images}
         for operation in self.graph.operations:
@@ -232,7 +235,7 @@ class TrainableGraph(Trainable):
                 values[operation.name] = inputs[0]
             else:
                 values[operation.name] = compute(operation, inputs)
-        return values[LOC_NAME], values[SCORES_NAME]
+        return tuple(values[name] for name in self.graph.outputs)
 
 
 def make_trainable(network: DetectorNetwork) -> Trainable:
@@ -254,7 +257,7 @@ def _last_convolutions(graph: Graph, output: str) -> set[str]:
     return found
 
 
-def _layer(operation: ops.Convolution, inputs: int, head: bool) -> nn.Module:
+def _layer(operation: ops.Convolution, inputs: int, head: bool, branches: bool) -> nn.Module:
     top, left, bottom, right = operation.padding
     if (top, left) != (bottom, right):
         raise UnsupportedOperationError("training", "uneven padding", operation.name)
@@ -272,7 +275,8 @@ def _layer(operation: ops.Convolution, inputs: int, head: bool) -> nn.Module:
         return convolution
     keeps_size = (top, left) == tuple(size // 2 for size in operation.reach)
     several = max(operation.kernel) > 1 and keeps_size and operation.dilations == (1, 1)
-    return BranchedConvolution(convolution) if several else NormalisedConvolution(convolution)
+    kind = BranchedConvolution if branches and several else NormalisedConvolution
+    return kind(convolution)
 
 
 def _initialise_head(module: nn.Module, scores: bool) -> None:

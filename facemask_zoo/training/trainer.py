@@ -7,7 +7,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from facemask_zoo.store import open_weights
 from facemask_zoo.tasks.preprocessing import LETTERBOX, SQUEEZE, Preprocessing
 from facemask_zoo.training.assignment import assign
 from facemask_zoo.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
-from facemask_zoo.training.config import TrainingConfig, read_config
+from facemask_zoo.training.config import TrainingConfig, read_config, read_values
 from facemask_zoo.training.data import Batch, Batches, as_input, iterate
 from facemask_zoo.training.losses import Losses, decode, detection_loss
 from facemask_zoo.training.model import Trainable, make_trainable
@@ -83,11 +83,11 @@ class Trainer:
         check_count("workers", workers, 0)
         check_place(folder)
         if not overwrite:
-            _check_folder(folder)
+            check_folder(folder)
         self.config = config
         self.folder = folder
         self.step = 0
-        self._device = _open_device(device)
+        self._device = open_device(device)
         self._dtype = PRECISIONS[precision]
         self._workers = workers
         self._overwrite = overwrite
@@ -270,14 +270,22 @@ class Trainer:
         return as_input(batch.pictures, self._dtype, self._device)
 
 
-def _check_folder(folder: Path) -> None:
-    """Make sure that a folder is empty of what a run writes, or holds a run to go on with."""
+def check_folder(folder: Path, read: Callable[[Any], Any] = TrainingConfig.from_dict) -> None:
+    """Make sure that a folder is empty of what a run writes, or holds a run to go on with.
+
+    Args:
+        folder: Where a run is to go.
+        read: Makes a configuration of the recorded values.
+
+    Raises:
+        OutputError: It is neither.
+    """
     there = [name for name in _OUTPUT_NAMES if os.path.lexists(folder / name)]
     if not there:
         return
     problem = ""
     try:
-        read_config(folder / CONFIG_NAME)
+        read(read_values(folder / CONFIG_NAME))
     except (FaceMaskZooError, AttributeError, LookupError, TypeError, ValueError) as error:
         problem = f"but is not the folder of a run ({error})"
     else:
@@ -290,7 +298,12 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _open_device(name: str) -> torch.device:
+def open_device(name: str) -> torch.device:
+    """A device by name.
+
+    Raises:
+        DeviceError: It cannot be used.
+    """
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -13,7 +13,7 @@ from seeded import NETWORKS, SMALL, random_network, seeded_batch, seeded_model
 
 from facemask_zoo import InvalidArgumentError, model_files
 from facemask_zoo.backends import Options, find_framework
-from facemask_zoo.cards import list_models
+from facemask_zoo.cards import DETECTION, list_models
 from facemask_zoo.converters.formats import registry
 from facemask_zoo.converters.pruning import prune
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT
@@ -181,7 +181,7 @@ def test_aizoos_model_runs_pruned_on_every_framework(framework, multiple, tmp_pa
 
 
 def test_models_of_the_zoo_stay_what_they_are_when_pruned():
-    ours = [name for name in list_models() if open_weights(name).cached()]
+    ours = [name for name in list_models(DETECTION) if open_weights(name).cached()]
     assert ours
     for name in ours:
         model = open_weights(name).model()

@@ -10,11 +10,11 @@ import safetensors.numpy
 from seeded import seeded_model
 
 from facemask_zoo import Detector, WeightsError, list_models, model_files
-from facemask_zoo.cards import load_card
+from facemask_zoo.cards import DETECTION, load_card
 from facemask_zoo.store import open_weights
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", list_models(DETECTION))
 def test_every_model_of_the_zoo_is_known_without_its_card(name, tmp_path):
     network = load_card(name).network
     model = seeded_model(network, 5)

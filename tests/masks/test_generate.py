@@ -21,6 +21,7 @@ from places import ROOT
 from facemask_zoo import cli
 from facemask_zoo.datasets import read
 from facemask_zoo.errors import InvalidArgumentError, OutputError, UnknownNameError
+from facemask_zoo.images import load_image
 from facemask_zoo.masks import PtsLandmarker, Wearing
 from facemask_zoo.masks.generate import Plan, generate, plan_jobs
 from facemask_zoo.masks.journal import JOURNAL_NAME
@@ -256,3 +257,15 @@ def test_spawned_processes_can_make_the_tool():
         (made, boxes) = pool.apply(Provider("pts", "", "zoo-260", "auto"))
     assert isinstance(made, PtsLandmarker)
     assert boxes is None
+
+
+def test_without_other_landmarks_the_command_uses_the_zoos_own(portrait, tmp_path):
+    words = ["mask", str(portrait), str(tmp_path / "out"), "--wearing", "correct"]
+    assert cli.main([*words, "--template", "surgical-blue"]) == 0
+    made = load_image(tmp_path / "out" / "CMFD" / "astronaut_Mask.jpg")
+    before = load_image(portrait)
+    facts = json.loads((tmp_path / "out" / "annotations.json").read_text())
+    (face,) = facts["annotations"]
+    x, y, width, height = (int(value) for value in face["bbox"])
+    lower = np.s_[y + height // 2 : y + height, x : x + width]
+    assert np.abs(made[lower].astype(int) - before[lower]).mean() > 25

@@ -8,12 +8,14 @@ import sys
 import numpy as np
 import pytest
 
+from facemask_zoo.datasets.landmarks import face_box
 from facemask_zoo.errors import DatasetError, FrameworkNotInstalledError, InvalidArgumentError
 from facemask_zoo.masks import (
     FfhqLandmarker,
     FunctionLandmarker,
     MediaPipeLandmarker,
     PtsLandmarker,
+    ZooLandmarker,
 )
 from facemask_zoo.masks.landmarkers import MEDIAPIPE_PYTHON
 from facemask_zoo.masks.mesh_points import MESH_TO_IBUG
@@ -83,6 +85,16 @@ def test_other_metadata_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(DatasetError, match=r"ffhq\.json"):
         FfhqLandmarker(path)
+
+
+def test_the_zoos_own_network_needs_boxes_and_finds_a_face_for_each(head, points):
+    landmarker = ZooLandmarker()
+    size = (head.shape[1], head.shape[0])
+    boxes = [face_box(points, size), (10.0, 20.0, 60.0, 80.0)]
+    found = landmarker.find(head, boxes=boxes)
+    assert [each.shape for each in found] == [(68, 2), (68, 2)]
+    with pytest.raises(InvalidArgumentError, match="boxes"):
+        landmarker.find(head)
 
 
 def test_a_function_gives_one_face_or_several(head, points):
