@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -166,6 +166,15 @@ PYTHONS ?= $(BIN)/python
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --python $(PYTHONS) --write docs/frameworks.md
+
+# What protoc makes of the messages of other frameworks' files; grpcio-tools brings it.
+SCHEMAS := caffe paddle tensorflow
+
+schemas:
+	$(PIP_INSTALL) grpcio-tools
+	cd converters/schemas && for name in $(SCHEMAS); do $(abspath $(BIN))/python -m grpc_tools.protoc \
+		--proto_path=. --descriptor_set_out=$$name.binpb $$name.proto || exit 1; done
+	cd converters/schemas && sha256sum *.proto *.binpb > SHA256SUMS
 
 FUZZ_SECONDS ?= 150
 ATTACK := PYTHONPATH=tests $(BIN)/python -m attacks

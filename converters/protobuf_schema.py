@@ -1,29 +1,19 @@
-"""Protocol-buffer messages from a few lines of ``.proto`` text: no compiler, no framework.
-
-Only the fields that the zoo touches are declared; protobuf keeps the others as unknown fields.
-"""
+"""Protocol-buffer messages of other frameworks' files, counted before they are parsed."""
 
 from __future__ import annotations
 
-import re
+from importlib import resources
 from typing import Any
 
 from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, message, message_factory
 
 from facemask_zoo.errors import WeightsError
 
-_MESSAGE = re.compile(r"message\s+(\w+)\s*\{([^}]*)\}")
-_ENUM = re.compile(r"enum\s+(\w+)\s*\{([^}]*)\}")
-_ENUM_VALUE = re.compile(r"(\w+)\s*=\s*(\d+)")
-_FIELD = re.compile(r"(repeated\s+)?(\w+)\s+(\w+)\s*=\s*(\d+)\s*(\[packed\])?\s*;")
-_Field = descriptor_pb2.FieldDescriptorProto
-
 _VARINT, _LENGTH = 0, 2
 _MAX_VARINT_BYTES = 10
 _FIXED_BYTES = {1: 8, 5: 4}
 _MAX_MESSAGES = 200_000
 _MAX_FIELDS = 4_000_000
-_SCALARS = dict(_Field.Type.items())
 
 _INTEGERS = (
     descriptor.FieldDescriptor.CPPTYPE_INT32,
@@ -35,41 +25,18 @@ _INTEGERS = (
 )
 
 
-def declare(package: str, text: str) -> dict[str, Any]:
+def load(name: str) -> dict[str, Any]:
     """Message classes, by name: text is checked to be UTF-8, and every field knows if it was set.
 
+    They are in a pool of their own, so that they never meet a framework's.
+
     Args:
-        package: A name of its own, so that the messages never meet a framework's.
-        text: Flat ``message Name { [repeated] type name = 1 [[packed]]; ... }`` blocks. Types are
-            protobuf's scalars, or messages or flat ``enum Name { VALUE = 0; ... }`` of the same
-            text. Declare an enum whose names do not matter as ``int32``, a map as a repeated
-            message of ``key = 1`` and ``value = 2``.
+        name: Of a file in ``converters/schemas``.
     """
-    file = descriptor_pb2.FileDescriptorProto(
-        name=f"{package}.proto", package=package, syntax="proto3"
-    )
-    for name, body in _ENUM.findall(text):
-        values = file.enum_type.add(name=name).value
-        for value, number in _ENUM_VALUE.findall(body):
-            values.add(name=value, number=int(number))
-    enums = {kind.name for kind in file.enum_type}
-    for name, body in _MESSAGE.findall(text):
-        kind = file.message_type.add(name=name)
-        for repeated, type_name, field, number, packed in _FIELD.findall(body):
-            kind.field.append(_field(package, type_name, field, int(number), bool(repeated)))
-            if type_name in enums:
-                kind.field[-1].type = _Field.TYPE_ENUM
-            kind.field[-1].options.packed = bool(packed)
-            if not repeated:
-                _track_presence(kind)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        kind.name: message_factory.GetMessageClass(
-            pool.FindMessageTypeByName(f"{package}.{kind.name}")
-        )
-        for kind in file.message_type
-    }
+    compiled = resources.files("facemask_zoo.converters.schemas") / f"{name}.binpb"
+    (file,) = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file
+    classes = message_factory.GetMessages([file], descriptor_pool.DescriptorPool())
+    return {full.rpartition(".")[2]: kind for full, kind in classes.items()}
 
 
 def parse(kind: Any, data: bytes) -> Any:
@@ -143,26 +110,3 @@ def _varint(data: bytes, offset: int) -> tuple[int, int]:
 def serialize(value: Any) -> bytes:
     """The bytes of a message; the same message gives the same bytes."""
     return bytes(value.SerializeToString(deterministic=True))
-
-
-def _track_presence(kind: descriptor_pb2.DescriptorProto) -> None:
-    """Mark the last field as proto3's compiler marks an ``optional`` one."""
-    field = kind.field[-1]
-    field.proto3_optional = True
-    field.oneof_index = len(kind.oneof_decl)
-    kind.oneof_decl.add(name=f"_{field.name}")
-
-
-def _field(package: str, kind: str, name: str, number: int, repeated: bool) -> Any:
-    field = _Field(
-        name=name,
-        number=number,
-        label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
-    )
-    scalar = _SCALARS.get(f"TYPE_{kind.upper()}")
-    if scalar is not None:
-        field.type = scalar
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{package}.{kind}"
-    return field

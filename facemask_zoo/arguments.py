@@ -17,8 +17,11 @@ _MAX_NUMBER = 1e6
 Value = TypeVar("Value")
 
 
-def check_number(what: str, value: object, low: float, high: float = math.inf) -> None:
+def check_number(what: str, value: object, low: float, high: float = math.inf) -> float:
     """See that a value is a finite number in a range.
+
+    Returns:
+        It, as a plain number.
 
     Raises:
         InvalidArgumentError: It is not.
@@ -26,6 +29,7 @@ def check_number(what: str, value: object, low: float, high: float = math.inf) -
     if not _is_number(value) or not math.isfinite(value) or not low <= value <= high:  # type: ignore[arg-type, operator]
         limits = f"from {low:g}" if math.isinf(high) else f"from {low:g} to {high:g}"
         raise InvalidArgumentError(f"{what}: expected a number {limits}, but got {value!r:.100}.")
+    return float(value)  # type: ignore[arg-type]
 
 
 def check_count(what: str, value: object, low: int = 1) -> None:

@@ -26,7 +26,7 @@ from facemask_zoo.converters.formats.importing import (
     reshape_target,
 )
 from facemask_zoo.converters.limits import read_bytes
-from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
+from facemask_zoo.converters.protobuf_schema import load, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.graph import Names
@@ -42,70 +42,7 @@ _MAX_LAYERS = 20_000
 _SIXTH = 1 / 6
 _TINY = 1e-6
 
-# Field numbers as in Caffe's caffe.proto; Permute and ceil_mode are of branches that OpenCV reads.
-_MESSAGES = declare(
-    "facemask_zoo.caffe",
-    """
-    enum PoolMethod { MAX = 0; AVE = 1; STOCHASTIC = 2; }
-    enum RoundMode { CEIL = 0; FLOOR = 1; }
-    enum EltwiseOp { PROD = 0; SUM = 1; }
-    enum Phase { TRAIN = 0; TEST = 1; }
-    message BlobShape { repeated int64 dim = 1 [packed]; }
-    message BlobProto {
-        int32 num = 1; int32 channels = 2; int32 height = 3; int32 width = 4;
-        repeated float data = 5 [packed]; BlobShape shape = 7;
-    }
-    message NetStateRule { Phase phase = 1; }
-    message InputParameter { repeated BlobShape shape = 1; }
-    message BatchNormParameter { float eps = 3; }
-    message BiasParameter { int32 axis = 1; }
-    message ConcatParameter { uint32 concat_dim = 1; int32 axis = 2; }
-    message ConvolutionParameter {
-        uint32 num_output = 1; bool bias_term = 2; repeated uint32 pad = 3;
-        repeated uint32 kernel_size = 4; uint32 group = 5; repeated uint32 stride = 6;
-        uint32 pad_h = 9; uint32 pad_w = 10; uint32 kernel_h = 11; uint32 kernel_w = 12;
-        uint32 stride_h = 13; uint32 stride_w = 14; int32 axis = 16; repeated uint32 dilation = 18;
-    }
-    message EltwiseParameter { EltwiseOp operation = 1; repeated float coeff = 2; }
-    message FlattenParameter { int32 axis = 1; int32 end_axis = 2; }
-    message InnerProductParameter {
-        uint32 num_output = 1; bool bias_term = 2; int32 axis = 5; bool transpose = 6;
-    }
-    message PermuteParameter { repeated uint32 order = 1; }
-    message PoolingParameter {
-        PoolMethod pool = 1; uint32 kernel_size = 2; uint32 stride = 3; uint32 pad = 4;
-        uint32 kernel_h = 5; uint32 kernel_w = 6; uint32 stride_h = 7; uint32 stride_w = 8;
-        uint32 pad_h = 9; uint32 pad_w = 10; bool global_pooling = 12; RoundMode round_mode = 13;
-        bool ceil_mode = 1013;
-    }
-    message PowerParameter { float power = 1; float scale = 2; float shift = 3; }
-    message PReLUParameter { bool channel_shared = 2; }
-    message ReLUParameter { float negative_slope = 1; }
-    message ReshapeParameter { BlobShape shape = 1; int32 axis = 2; int32 num_axes = 3; }
-    message ScaleParameter { int32 axis = 1; int32 num_axes = 2; bool bias_term = 4; }
-    message SliceParameter {
-        uint32 slice_dim = 1; repeated uint32 slice_point = 2; int32 axis = 3;
-    }
-    message SoftmaxParameter { int32 axis = 2; }
-    message LayerParameter {
-        string name = 1; string type = 2; repeated string bottom = 3; repeated string top = 4;
-        repeated BlobProto blobs = 7; repeated NetStateRule include = 8;
-        ConcatParameter concat_param = 104; ConvolutionParameter convolution_param = 106;
-        EltwiseParameter eltwise_param = 110; InnerProductParameter inner_product_param = 117;
-        PoolingParameter pooling_param = 121; PowerParameter power_param = 122;
-        ReLUParameter relu_param = 123; SoftmaxParameter softmax_param = 125;
-        SliceParameter slice_param = 126; PReLUParameter prelu_param = 131;
-        ReshapeParameter reshape_param = 133; FlattenParameter flatten_param = 135;
-        BatchNormParameter batch_norm_param = 139; BiasParameter bias_param = 141;
-        ScaleParameter scale_param = 142; InputParameter input_param = 143;
-        PermuteParameter permute_param = 202;
-    }
-    message NetParameter {
-        string name = 1; repeated string input = 3; repeated int32 input_dim = 4;
-        repeated BlobShape input_shape = 8; repeated LayerParameter layer = 100;
-    }
-    """,
-)
+_MESSAGES = load("caffe")
 _Net = _MESSAGES["NetParameter"]
 _TEST = 1
 

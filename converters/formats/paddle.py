@@ -26,7 +26,7 @@ from facemask_zoo.converters.formats.importing import (
     reshape_target,
 )
 from facemask_zoo.converters.limits import Budget, read_bytes
-from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
+from facemask_zoo.converters.protobuf_schema import load, parse, serialize
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape, Window
@@ -37,34 +37,7 @@ FORMAT = "paddle"
 _OLD_NAMES = ("__model__", "__params__")
 _SUFFIXES = (".pdmodel", ".pdiparams")
 
-# Field and type numbers as in Paddle's framework.proto, whose compiled module needs all of Paddle.
-_MESSAGES = declare(
-    "facemask_zoo.paddle",
-    """
-    message TensorDesc { int32 data_type = 1; repeated int64 dims = 2; }
-    message DenseTensorDesc { TensorDesc tensor = 1; int32 lod_level = 2; }
-    message VarType { int32 type = 1; DenseTensorDesc dense_tensor = 3; }
-    message VarAttr { string name = 1; int32 type = 2; string s = 4; }
-    message VarDesc {
-        string name = 1; VarType type = 2; bool persistable = 3; repeated VarAttr attrs = 7;
-    }
-    message OpVar { string parameter = 1; repeated string arguments = 2; }
-    message OpAttr {
-        string name = 1; int32 type = 2; int32 i = 3; float f = 4; string s = 5;
-        repeated int32 ints = 6; repeated float floats = 7; bool b = 10; int64 l = 13;
-        repeated int64 longs = 15; double float64 = 19;
-    }
-    message OpDesc {
-        repeated OpVar inputs = 1; repeated OpVar outputs = 2; string type = 3;
-        repeated OpAttr attrs = 4;
-    }
-    message BlockDesc {
-        int32 idx = 1; int32 parent_idx = 2; repeated VarDesc vars = 3; repeated OpDesc ops = 4;
-    }
-    message Version { int64 version = 1; }
-    message ProgramDesc { repeated BlockDesc blocks = 1; Version version = 4; }
-    """,
-)
+_MESSAGES = load("paddle")
 _Program = _MESSAGES["ProgramDesc"]
 _TensorDesc = _MESSAGES["TensorDesc"]
 _INT32, _INT64, _FLOAT32, _DENSE_TENSOR, _FEED, _FETCH = 2, 3, 5, 7, 9, 10

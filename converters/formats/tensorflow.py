@@ -21,7 +21,7 @@ from facemask_zoo.converters.formats.family_importing import (
 )
 from facemask_zoo.converters.formats.importing import damage_reported
 from facemask_zoo.converters.limits import Budget, read_bytes
-from facemask_zoo.converters.protobuf_schema import declare, parse, serialize
+from facemask_zoo.converters.protobuf_schema import load, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape, Window
@@ -29,30 +29,7 @@ from facemask_zoo.graph.program import Program
 
 FORMAT = "tensorflow"
 
-_SCHEMA = declare(
-    "facemask_zoo.tensorflow",
-    """
-    message GraphDef { repeated NodeDef node = 1; Versions versions = 4; Library library = 2; }
-    message Versions { int32 producer = 1; }
-    message Library { repeated bytes function = 1; }
-    message NodeDef {
-      string name = 1; string op = 2; repeated string input = 3; repeated Attribute attr = 5;
-    }
-    message Attribute { string key = 1; Value value = 2; }
-    message Value {
-      List list = 1; bytes s = 2; int64 i = 3; float f = 4; bool b = 5; int32 type = 6;
-      Shape shape = 7; Tensor tensor = 8;
-    }
-    message List { repeated int64 i = 3 [packed]; }
-    message Shape { repeated Dimension dim = 2; }
-    message Dimension { int64 size = 1; }
-    message Tensor {
-      int32 dtype = 1; Shape tensor_shape = 2; bytes tensor_content = 4;
-      repeated float float_val = 5 [packed]; repeated int32 int_val = 7 [packed];
-      repeated bytes string_val = 8; repeated int64 int64_val = 10 [packed];
-    }
-    """,
-)
+_SCHEMA = load("tensorflow")
 
 _FLOAT, _INT32, _STRING, _INT64 = 1, 3, 7, 9
 _DTYPES = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8"}

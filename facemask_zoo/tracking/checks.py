@@ -1,10 +1,6 @@
-"""Numbers and results that tracking is given."""
+"""Results that tracking is given."""
 
 from __future__ import annotations
-
-import math
-
-import numpy as np
 
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import InvalidArgumentError
@@ -12,25 +8,6 @@ from facemask_zoo.exports import TRACK_ID
 
 EXTRA = "tracking"
 """The extra that installs what this package needs."""
-
-
-def check_number(name: str, value: object, least: float, most: float = math.inf) -> float:
-    """A finite number within limits.
-
-    Args:
-        name: Of the argument, for the error.
-        value: What was given.
-        least: Smallest value accepted.
-        most: Largest value accepted.
-
-    Raises:
-        InvalidArgumentError: It is no number, not finite, or outside.
-    """
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not least <= value <= most:  # type: ignore[arg-type, operator]
-        limit = f"from {least:g}" + ("" if most == math.inf else f" to {most:g}")
-        raise InvalidArgumentError(f"{name}: expected a number {limit}, but got {value!r}.")
-    return float(value)  # type: ignore[arg-type]
 
 
 def time_of(result: Detections) -> float:

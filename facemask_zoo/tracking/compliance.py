@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facemask_zoo.arguments import check_number
 from facemask_zoo.datasets.labels import MASK
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import ImageError, OutputError, UnknownNameError
 from facemask_zoo.extras import require
 from facemask_zoo.files import Sources, atomic_path
 from facemask_zoo.sinks import text_file
-from facemask_zoo.tracking.checks import EXTRA, check_number, ids_of, time_of
+from facemask_zoo.tracking.checks import EXTRA, ids_of, time_of
 from facemask_zoo.tracking.tracker import MAX_GAP_SECONDS
 
 _DIGITS = 3

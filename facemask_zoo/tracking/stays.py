@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from facemask_zoo.arguments import check_number
 from facemask_zoo.datasets.labels import NO_MASK
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import UnknownNameError
-from facemask_zoo.tracking.checks import check_number, ids_of, time_of
+from facemask_zoo.tracking.checks import ids_of, time_of
 from facemask_zoo.tracking.tracker import MAX_GAP_SECONDS
 from facemask_zoo.tracking.zones import Zone, check_names
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.arguments import check_number
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.exports import TRACK_ID
 from facemask_zoo.extras import require
-from facemask_zoo.tracking.checks import EXTRA, check_number, time_of
+from facemask_zoo.tracking.checks import EXTRA, time_of
 
 SEEN_CLASS_ID = "seen_class_id"
 """The attribute with the class of a face in this frame alone."""

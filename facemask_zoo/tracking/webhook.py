@@ -8,9 +8,9 @@ import threading
 import time
 from types import TracebackType
 
+from facemask_zoo.arguments import check_number
 from facemask_zoo.errors import AddressError, UnreachableError
 from facemask_zoo.guarded_http import look_up, responding, split_address
-from facemask_zoo.tracking.checks import check_number
 from facemask_zoo.tracking.stays import Event
 
 log = logging.getLogger(__name__)

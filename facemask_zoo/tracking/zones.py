@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from facemask_zoo.arguments import check_number
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.extras import require
-from facemask_zoo.tracking.checks import EXTRA, check_number
+from facemask_zoo.tracking.checks import EXTRA
 
 _MIN_POINTS, _MAX_POINTS = 3, 1000
 _LARGEST = 1e6  # pixels
