@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation accuracy-plot tiles convert-matrix sharing standalone fuzz fuzz-files docs notebooks release lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make precisions  half precision and integers, on labelled pictures; writes docs/converting.md"
 	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
+	@echo "make tiles    windows over large pictures; writes docs/detect-pictures.md"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
@@ -121,6 +122,11 @@ accuracy-plot: $(VENV)/.all
 		--peer YuNet-2026=$(PEERS)/yunet_2026may.onnx@448x352 \
 		--peer YuNet-2026-x1.75=$(PEERS)/yunet_2026may.onnx@800x608 \
 		--output docs/pictures/accuracy-against-time.png --overwrite
+
+# Photographs with labels, laid side by side.
+tiles: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.tiles --data $(LABELLED)/val.json \
+		--write docs/detect-pictures.md
 
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all
