@@ -56,6 +56,7 @@ test: lint
 # What make test does in a short version: ten kills, a cluster under load, thousands of frames.
 test-scale: $(VENV)/.all
 	$(BIN)/pytest --require-frameworks -m scale
+	$(BIN)/python tests/stream_soak.py --write docs/detect-videos.md
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .

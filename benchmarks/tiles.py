@@ -1,7 +1,7 @@
 """What `Detector.detect(..., tiles=)` costs and gains, on canvases of 12 megapixels.
 
-Photographs with labels are laid side by side at their own size, so that a canvas is a crowd in which
-all faces are small for its size and known.
+Photographs with labels are laid side by side at their own size, so that a canvas is a crowd in
+which all faces are small for its size and known.
 
 Usage: python -m facemask_zoo.benchmarks.tiles --data val.json [--write docs/detect-pictures.md]
 """
@@ -99,7 +99,7 @@ def main() -> int:
     """Measure every side, print the table and, if asked, write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="COCO file")
-    parser.add_argument("--canvases", type=int, default=2)
+    parser.add_argument("--canvases", type=int, default=1)
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()

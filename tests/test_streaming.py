@@ -12,6 +12,7 @@ from fractions import Fraction
 import needs
 import numpy as np
 import pytest
+from process import run
 from seeded import SMALL, seeded_model
 
 from facemask_zoo import (
@@ -233,8 +234,9 @@ def test_errors_are_handled_where_the_results_are_used(detector, picture_folder)
         told.append((name[-5:], type(error), threading.current_thread(), len(results)))
 
     results = []
-    results.extend(detector.stream(picture_folder, on_error=on_error))
-    assert told == [("2.png", ImageError, threading.main_thread(), 0)]
+    for result in detector.stream(picture_folder, on_error=on_error):
+        results.append(result)
+    assert told == [("2.png", ImageError, threading.main_thread(), 2)]
     assert [result.source[-5:] for result in results] == ["0.png", "1.png", "3.png"]
     assert len(list(detector.stream(picture_folder, on_error="skip"))) == 3
 
@@ -273,3 +275,12 @@ def test_which_sources_do_not_wait():
     assert not any(map(arrives_by_itself, paced))
     for name in ("camera:0", "rtsp://camera/stream.mp4", "http://camera/mjpeg", "udp://0.0.0.0:1"):
         assert arrives_by_itself(name)
+
+
+def test_a_long_run_leaves_no_memory_and_no_thread(tmp_path):
+    """The short version of what make test-scale does."""
+    path = tmp_path / "seeded.safetensors"
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
+    result = run("tests/stream_soak.py", "--frames", 300, "--model", path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "threads left: 0" in result.stdout
