@@ -45,8 +45,9 @@ def main() -> int:
     rows = [(f"{frames:,}", f"{size:.0f}") for frames, size in memory]
     left = threading.active_count() - threads
     text = (
-        f"{markdown.table(('Frames', 'MB'), rows)}\n\n`{args.model}` on ONNX, two sources at a time, "
-        f"every fourth pair left in the middle; threads left: {left}. {environment.sentence()}. "
+        f"{markdown.table(('Frames', 'MB'), rows)}\n\n"
+        f"`{args.model}` on ONNX, two sources at a time, every fourth pair left in the middle; "
+        f"threads left: {left}. {environment.sentence()}. "
         "Made by `make test-scale`, there with 10,000 frames."
     )
     sys.stdout.write(text + "\n")
