@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas tiles lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,7 @@ help:
 	@echo "make evaluation  all models and peers on labelled pictures; writes README, docs/evaluation.md"
 	@echo "make landmarks-evaluation  the landmark network against MediaPipe; writes docs/landmarks.md"
 	@echo "make accuracy-plot  their accuracy against measured time, on a quiet machine"
+	@echo "make tiles    windows over large pictures; writes docs/detect-pictures.md"
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
 	@echo "make masked-set  2,000 generated pictures, killed midway and resumed; writes docs/masks.md"
@@ -58,6 +59,7 @@ test: lint
 # What make test does in a short version: ten kills, a cluster under load, thousands of frames.
 test-scale: $(VENV)/.all
 	$(BIN)/pytest --require-frameworks -m scale
+	$(BIN)/python tests/stream_soak.py --write docs/detect-videos.md
 
 lint: $(VENV)/.all
 	$(BIN)/ruff check .
@@ -141,6 +143,11 @@ accuracy-plot: $(VENV)/.all
 		--peer YuNet-2026=$(PEERS)/yunet_2026may.onnx@448x352 \
 		--peer YuNet-2026-x1.75=$(PEERS)/yunet_2026may.onnx@800x608 \
 		--output docs/pictures/accuracy-against-time.png --overwrite
+
+# Photographs with labels, laid side by side.
+tiles: $(VENV)/.all
+	$(BIN)/python -m facemask_zoo.benchmarks.tiles --data $(LABELLED)/val.json \
+		--write docs/detect-pictures.md
 
 # AIZOO's own format is read from the published file.
 convert-matrix: $(VENV)/.all

@@ -6,8 +6,8 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,10 @@ from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.streaming import Limits, Stream
 from facemask_zoo.tasks.letterbox import Region
 from facemask_zoo.tiling import check_tiles, detect_tiled
-from facemask_zoo.video import Frame, StreamSource, frames
+from facemask_zoo.video import Frame, StreamSource
 
 RawOutputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Box offsets (N, A, 4) and scores (N, A, C)."""
@@ -36,6 +37,10 @@ _Named = tuple[NDArray[np.uint8], str | None]
 
 BATCH_SIZE = 8
 """Pictures that :meth:`Detector.detect_batch` hands to the framework at once."""
+
+
+STREAM_BUFFER = 4
+"""Frames and results that wait between the stages of :meth:`Detector.stream`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,26 +212,54 @@ class Detector:
             results.extend(self._detect_loaded(self._loaded(chunk, on_error), len(chunk)))
         return results
 
-    def stream(self, source: StreamSource, *, on_error: OnError = "raise") -> Iterator[Detections]:
+    def stream(
+        self,
+        source: StreamSource | Sequence[StreamSource],
+        *,
+        on_error: OnError = "raise",
+        buffer: int = STREAM_BUFFER,
+        reconnect: float | None = None,
+    ) -> Stream:
         """Find the faces in pictures or frames, one after the other, in bounded memory.
+
+        Reading, detecting and what is done with the results go on at the same time. Files wait
+        until their frames are used. Cameras do not: of the frames that come meanwhile, the newest
+        is detected, and the others are counted in ``dropped``.
 
         Args:
             source: Picture, video, folder or glob of pictures, camera index, or ``rtsp://``
-                address.
+                address; or several of them, which are read at the same time.
             on_error: What to do about a picture that cannot be read: ``"raise"``, ``"skip"`` it,
                 or a function that is called with its name and the error, and after which it is
                 skipped. A video ends where it cannot be read further.
+            buffer: Frames of each file that may wait to be detected, and results that may wait to
+                be used.
+            reconnect: Seconds after which a camera or network stream that ended or cannot be read
+                is opened again, over and over; numbers and times of its frames go on. None lets
+                it end.
 
         Returns:
-            An iterator over one result per picture or frame, with `source` (and `frame`) set.
+            An iterator over one result per picture or frame, with `source` (and `frame`) set, in
+            the order of each source. It is read when its first result is asked for, and stops
+            when it is closed or no longer used.
 
         Raises:
             ImageError: A picture cannot be read.
             VideoError: A video or camera cannot be read.
             UnknownNameError: `on_error` is none of the above.
+            InvalidArgumentError: There is no source, or a number is out of range.
         """
         check_on_error(on_error)
-        return map(self.detect_frame, frames(source, self.max_pixels, on_error))
+        check_count("buffer", buffer)
+        if reconnect is not None:
+            check_number("reconnect", reconnect, 0)
+        several = isinstance(source, list | tuple)
+        sources = list(cast("Sequence[StreamSource]", source if several else [source]))
+        if not sources:
+            raise InvalidArgumentError("source: expected at least one.")
+        batch = 1 if self.backend.options.device_index is None else BATCH_SIZE
+        limits = Limits(buffer, batch, reconnect)
+        return Stream(self._detect_frames, sources, self.max_pixels, on_error, limits)
 
     def detect_frame(self, frame: Frame) -> Detections:
         """Find the faces in one frame of :func:`facemask_zoo.video.frames`.
@@ -234,8 +267,16 @@ class Detector:
         Args:
             frame: The picture and where it came from.
         """
-        (result,) = self._detect_loaded([(frame.image, frame.source)], 1)
-        return dataclasses.replace(result, frame=frame.index, time=frame.time)
+        (result,) = self._detect_frames([frame])
+        return result
+
+    def _detect_frames(self, frames: Sequence[Frame]) -> list[Detections]:
+        pictures = [(frame.image, frame.source) for frame in frames]
+        results = self._detect_loaded(pictures, len(frames))
+        return [
+            dataclasses.replace(result, frame=frame.index, time=frame.time)
+            for result, frame in zip(results, frames, strict=True)
+        ]
 
     def forward(self, batch: NDArray[np.float32]) -> RawOutputs:
         """Run the network alone.

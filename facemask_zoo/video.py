@@ -8,10 +8,11 @@ import glob
 import itertools
 import os
 import time as clock
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from facemask_zoo.errors import (
     VideoError,
 )
 from facemask_zoo.extras import require
-from facemask_zoo.images import IMAGE_SUFFIXES, MAX_PIXELS, load_image
+from facemask_zoo.images import ADDRESS_SCHEMES, IMAGE_SUFFIXES, MAX_PIXELS, load_image
 from facemask_zoo.on_error import OnError, handled
 
 StreamSource = str | os.PathLike[str] | int
@@ -115,7 +116,7 @@ def frames(
     *,
     clip: Clip = WHOLE,
     fetch: Callable[[str], bytes] | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Read a source frame by frame.
 
     Videos are turned upright as their display matrix says, and each frame keeps its own time.
@@ -141,7 +142,7 @@ def frames(
         FrameworkNotInstalledError: PyAV (videos) or OpenCV (cameras) is not installed.
     """
     check_count("max_pixels", max_pixels)
-    name = _name(source)
+    name = name_of(source)
     items: list[str] = []
     with handled(name, on_error):
         items = expand(name)
@@ -180,19 +181,24 @@ def expand(source: str) -> list[str]:
 
 def is_video(source: StreamSource) -> bool:
     """Whether a source is a video, camera or network stream rather than pictures."""
-    name = _name(source)
+    name = name_of(source)
     return not is_image_address(name) and (is_live(name) or _is_video(Path(name)))
 
 
 def camera_index(source: StreamSource) -> int | None:
     """Number of the camera that a source stands for; None for anything else."""
-    name = _name(source)
+    name = name_of(source)
     digits = name.removeprefix(_CAMERA)
     is_file = digits == name and os.path.lexists(name)
     return int(digits) if digits.isascii() and digits.isdecimal() and not is_file else None
 
 
-def _name(source: StreamSource) -> str:
+def name_of(source: StreamSource) -> str:
+    """What a source is called: its path or address, or ``"camera:0"``.
+
+    Raises:
+        InvalidArgumentError: It is neither a path nor the number of a camera.
+    """
     is_camera = isinstance(source, int) and not isinstance(source, bool)
     return f"{_CAMERA}{source}" if is_camera else path_text("source", source)
 
@@ -200,6 +206,13 @@ def _name(source: StreamSource) -> str:
 def is_live(name: str) -> bool:
     """Whether it is a camera or an address, and so no file, folder or glob."""
     return camera_index(name) is not None or name.lower().startswith(_STREAM_SCHEMES)
+
+
+def arrives_by_itself(name: str) -> bool:
+    """Whether frames come at their own pace, as of a camera, and not when they are asked for."""
+    on_a_server = name.lower().startswith(ADDRESS_SCHEMES)
+    is_file = is_image_address(name) or _is_video(Path(urlsplit(name).path))
+    return is_live(name) and not (on_a_server and is_file)
 
 
 def _read(
@@ -401,7 +414,7 @@ def _camera(index: int, max_pixels: int, clip: Clip) -> Iterator[Frame]:
             _check_limits(size, f"camera {index}", max_pixels)
             if clip.has(number, time):
                 pixels = np.ascontiguousarray(image[:, :, ::-1])
-                yield Frame(pixels, _name(index), number, None, time)
+                yield Frame(pixels, name_of(index), number, None, time)
     finally:
         capture.release()
 
