@@ -119,8 +119,11 @@ class _Simplifier:
         ones = np.ones((channels, 1, 1, 1), np.float32)
         weight, bias = fold_batch_norm(ones, None, norm, epsilon)
         self._tensors |= {f"{name}.weight": weight, f"{name}.bias": bias}
-        settings = {"kernel": (1, 1), "filters": channels, "groups": channels}
-        return self._add(Convolution(name=name, inputs=(source,), **settings))
+        return self._add(
+            Convolution(
+                name=name, inputs=(source,), kernel=(1, 1), filters=channels, groups=channels
+            )
+        )
 
     def convolution(self, convolution: Convolution) -> str | None:
         """Takes in the zero padding before it."""
