@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas tiles lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas tiles fuzz-media lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo "make masks-called  what aizoo-360 makes of drawn masks; MEDIAPIPE=python that has it"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
+	@echo "make fuzz-media  the same for pictures and videos alone; a few minutes"
 	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
 	@echo "make docs     the pages of docs/ as a site, in out/site"
 	@echo "make notebooks  run the notebooks of docs/ and keep what they print"
@@ -189,6 +190,11 @@ ATTACK := PYTHONPATH=tests $(BIN)/python -m attacks
 fuzz-files: $(VENV)/.all
 	@for kind in $$($(ATTACK).samples); do \
 		echo "$$kind" && $(ATTACK).damage $$kind --count 5000 --seconds 900 || exit 1; done
+
+MEDIA_SECONDS ?= 15
+fuzz-media: $(VENV)/.all
+	@for kind in $$($(ATTACK).samples media); do \
+		echo "$$kind" && $(ATTACK).damage $$kind --count 5000 --seconds $(MEDIA_SECONDS) || exit 1; done
 
 fuzz: $(VENV)/.all
 	$(PIP_INSTALL) atheris

@@ -50,6 +50,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _PREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 _SIDEWAYS = (5, 6, 7, 8)
+_TURNED_BY_PILLOW = ("TIFF",)
 _PILLOW_LIMIT = threading.Lock()
 
 # Pictures are converted piece by piece: Pillow's own copies would take five times the result.
@@ -150,7 +151,8 @@ def read_size(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS) -> tup
     what = repr(os.fspath(path))
     with _file(Path(path)) as file, _opened(file, what, max_pixels) as image:
         width, height = image.size
-        sideways = image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        sideways = orientation in _SIDEWAYS and image.format not in _TURNED_BY_PILLOW
         return (height, width) if sideways else (width, height)
 
 

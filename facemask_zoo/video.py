@@ -286,11 +286,11 @@ def _is_video(path: Path) -> bool:
 
 def _video(name: str, max_pixels: int, clip: Clip) -> Iterator[Frame]:
     with open_video(name) as container:
-        if not container.streams.video:
-            raise VideoError(f"{name!r} holds no pictures.")
-        stream = container.streams.video[0]
+        stream = _pictures_of(container, name)
         _check_size(stream.codec_context, name, max_pixels)
-        ends = 0.0
+        # The header may say less than the frames do; the decoder must not take memory for those.
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        ends: float | None = None
         for index, frame, time in _decoded(container, stream, name):
             _check_size(frame, name, max_pixels)
             if clip.is_over(time):
@@ -298,7 +298,19 @@ def _video(name: str, max_pixels: int, clip: Clip) -> Iterator[Frame]:
             if clip.has(index, time):
                 yield Frame(_upright(frame), name, index, stream.average_rate, time)
             ends = time + _frame_seconds(stream)
+        if ends is None:
+            raise VideoError(f"{name!r} holds no frames.")
         _check_length(container, stream, name, ends)
+
+
+def _pictures_of(container: Any, name: str) -> Any:
+    """The stream of pictures; PyAV has no codec for one that FFmpeg does not know."""
+    streams = container.streams.video
+    if not streams:
+        raise VideoError(f"{name!r} holds no pictures.")
+    if streams[0].codec_context is None:
+        raise VideoError(f"{name!r} holds pictures of a kind that cannot be decoded.")
+    return streams[0]
 
 
 @contextlib.contextmanager

@@ -163,7 +163,7 @@ class VideoWriter:
         self._stream = stream
         if self._sound_source:
             source = self._stack.enter_context(open_video(self._sound_source))
-            if source.streams.audio:
+            if any(stream.codec_context for stream in source.streams.audio):
                 self._sound = _Sound(source, self._container, self._codecs.audio, self._clip)
 
     def _ticks(self, time: float | None, time_base: Fraction) -> int:
@@ -194,7 +194,7 @@ class _Sound:
 
     def __init__(self, source: Any, target: Any, encoder: str, clip: Clip) -> None:
         self._target = target
-        self._stream = source.streams.audio[0]
+        self._stream = next(stream for stream in source.streams.audio if stream.codec_context)
         self._offset = start_of(source) + clip.start
         self._end = None if clip.end is None else clip.end - clip.start
         self._encoder: Any = None

@@ -54,7 +54,8 @@ def postprocess(
     best = functools.reduce(np.maximum, scores.T)  # a maximum over a short axis is slow
     # Boxes below the threshold suppress none above it. But they have a say in a blend, whatever
     # the threshold, so that it moves no box.
-    candidates = np.flatnonzero(best > (min(conf, BLEND_FLOOR) if kind == "blended" else conf))
+    least = min(conf, BLEND_FLOOR) if kind == "blended" else conf
+    candidates = np.flatnonzero((best > least) & np.isfinite(best))
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = decode(loc[candidates], anchors(network)[candidates], network.variances)
     finite = np.isfinite(boxes).all(axis=1)

@@ -19,6 +19,7 @@ from places import ROOT
 from facemask_zoo import FaceMaskZooError, model_files
 from facemask_zoo.converters.formats import registry
 from facemask_zoo.images import IMAGE_SUFFIXES, load_image
+from facemask_zoo.video import VIDEO_SUFFIXES, frames
 
 MEMORY_BYTES = 500_000_000
 """What reading may take on top of what the process has."""
@@ -52,7 +53,7 @@ def run_module(name: str, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 def read_guarded(path: Path) -> Outcome:
-    """Read a file of weights or a picture elsewhere.
+    """Read a file of weights, a picture or a video elsewhere.
 
     Raises:
         AssertionError: The process died, or anything but the package's own exceptions came out.
@@ -83,6 +84,16 @@ def peak_bytes() -> int:
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) * 1024
 
 
+def _read(path: Path) -> None:
+    if path.suffix in IMAGE_SUFFIXES:
+        load_image(path)
+    elif path.suffix in VIDEO_SUFFIXES:
+        for _ in frames(path):
+            pass
+    else:
+        model_files.read(path)
+
+
 def main() -> int:
     """Read and report."""
     path = Path(sys.argv[1])
@@ -92,7 +103,7 @@ def main() -> int:
     before = peak_bytes()
     limit_memory()
     try:
-        load_image(path) if path.suffix in IMAGE_SUFFIXES else model_files.read(path)
+        _read(path)
     except FaceMaskZooError as problem:
         error, message = type(problem).__name__, str(problem)
     outcome = Outcome(error, message[:500], peak_bytes() - before)

@@ -1,6 +1,8 @@
 """Small, intact files of every readable kind, to be damaged or fed to a fuzzer.
 
-Run as a program, it lists the kinds.
+Usage: PYTHONPATH=tests python -m attacks.samples [media]
+
+Lists the kinds; those of pictures and videos alone if asked.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import pickle
 import struct
 import sys
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import needs
 import numpy as np
 from PIL import Image
 from seeded import FULL, seeded_model
@@ -24,10 +28,14 @@ from facemask_zoo.converters.signatures import PTH_MAGIC
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Network
+from facemask_zoo.video import frames
+from facemask_zoo.video_writer import VideoWriter
 
 WEIGHTS = [name for name, row in registry.FORMATS.items() if row.reads]
-PICTURES = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
-KINDS = [*WEIGHTS, *PICTURES]
+PICTURES = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "PPM", "HEIF"]
+VIDEOS = ["mp4", "mkv", "webm", "avi", "ts", "mpg", "wmv"]
+MEDIA = [*PICTURES, *VIDEOS]
+KINDS = [*WEIGHTS, *MEDIA]
 
 _WIDTH = 2
 
@@ -48,8 +56,12 @@ def make_sample(kind: str, folder: Path) -> Sample:
     """Write a file of one of the `KINDS` into an empty folder."""
     if kind in PICTURES:
         path = folder / f"picture.{kind.lower()}"
-        _picture(kind).save(path, kind)
+        _save_picture(kind, path)
         return Sample(path, load_image)
+    if kind in VIDEOS:
+        path = folder / f"video.{kind}"
+        _save_video(path)
+        return Sample(path, _read_video)
     row = registry.FORMATS[kind]
     path = folder / f"weights{row.suffix}"
     if row.writes:
@@ -77,6 +89,25 @@ def narrow_network() -> Network:
 
 def _read_weights(path: Path) -> str:
     return model_files.read(path).digest  # which touches every number
+
+
+def _read_video(path: Path) -> int:
+    return sum(int(frame.image.sum()) for frame in frames(path))
+
+
+def _save_video(path: Path) -> None:
+    """Noise that moves, in the codec that goes with the suffix."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    with VideoWriter(path, Fraction(10)) as writer:
+        for index in range(8):
+            writer.write(np.roll(noise, index, axis=1), index / 10)
+
+
+def _save_picture(kind: str, path: Path) -> None:
+    if kind == "HEIF":
+        needs.module("pillow_heif").from_pillow(_picture(kind)).save(path)
+    else:
+        _picture(kind).save(path, kind)
 
 
 def _picture(kind: str) -> Image.Image:
@@ -149,4 +180,4 @@ def _plain(value: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.write("\n".join(KINDS) + "\n")
+    sys.stdout.write("\n".join(MEDIA if sys.argv[1:] == ["media"] else KINDS) + "\n")

@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tracking.scenes import RATE, Actor, film, middle, seen, walk
 
@@ -167,6 +167,7 @@ NUMBERS = st.floats(-1e4, 1e4, width=32) | st.sampled_from([0, np.nan, np.inf, -
 FACES = st.lists(st.tuples(*[NUMBERS] * 4, st.floats(0, 1), st.integers(0, 2)), max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1e9), FACES), max_size=12))
 def test_whatever_the_boxes_numbers_are_sound(frames):
     tracker = Tracker(min_frames=1, start_score=0.2)

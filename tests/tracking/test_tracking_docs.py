@@ -1,4 +1,4 @@
-"""docs/tracking.md: its Python runs as it stands, on the film of its pictures."""
+"""docs/tracking.md: its Python finds what is in a film, and its webhook a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def test_the_python_runs(tmp_path, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("1 door 0.")
     assert lines[1] == "0.0 [0.0]"
-    assert {path.name for path in tmp_path.iterdir()} == {"gate.mp4", "share.csv", "share.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "gate.mp4",
+        "intervals.csv",
+        "intervals.png",
+    }
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Hook) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f'"http://127.0.0.1:{server.server_port}/", allow_private=True'
@@ -49,7 +53,7 @@ def test_the_commands_are_understood():
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     text = PAGE.replace("\\\n", " ")
-    calls = re.findall(r"^    facemask-zoo watch (.*)$", text, re.MULTILINE)
+    calls = re.findall(r"^facemask-zoo watch (.*)$", text, re.MULTILINE)
     assert len(calls) == 2
     for call in calls:
         parser.parse_args(shlex.split(call))

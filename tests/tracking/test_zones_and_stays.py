@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tracking.scenes import RATE, seen, tracked
 
@@ -56,6 +56,7 @@ def test_zones_lie_in_the_picture():
         Zone.parse("a=-1,0,50,0,50,50").check_inside((100, 100))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=3, max_size=7))
 def test_a_face_is_in_a_zone_if_its_middle_is(points):
     """Compared with the even-odd rule, on middles between the whole numbers of the corners."""
