@@ -7,7 +7,7 @@ import pytest
 from graphs import seeded_batch, seeded_program
 from landmark_networks import SMALL
 
-from facemask_zoo import InvalidArgumentError, architectures
+from facemask_zoo import InvalidArgumentError, UnknownNameError, architectures
 from facemask_zoo.graph import reference
 
 
@@ -39,7 +39,8 @@ def test_the_configuration_comes_back_and_is_checked():
         {"blocks": []},
         {"blocks": [{"filters": 1, "stride": 3}]},
         {"features": True},
-        {"x": 1},
     ):
         with pytest.raises(InvalidArgumentError):
             architectures.from_dict("landmarks", {**SMALL.to_dict(), **change})
+    with pytest.raises(UnknownNameError):
+        architectures.from_dict("landmarks", {**SMALL.to_dict(), "x": 1})

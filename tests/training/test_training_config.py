@@ -14,11 +14,18 @@ from facemask_zoo.training.config import (
     TrainingConfig,
     find_config,
     read_config,
+    read_values,
 )
+from facemask_zoo.training.landmark_config import ARCHITECTURE
 from facemask_zoo.training.optimise import learning_rate
 from facemask_zoo.training.photographs import SourceRules
 
-RECORDED = sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml"))
+# Of detectors; landmark networks have a configuration of another kind.
+RECORDED = sorted(
+    path.stem
+    for path in CONFIGS_FOLDER.glob("*.toml")
+    if read_values(path).get("architecture") != ARCHITECTURE
+)
 
 
 def test_round_trip(tmp_path):
