@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ Places = NDArray[np.float64]
 
 _STIFFNESS = 2e-3
 _CELLS = 28
+_BLOCK = 64  # triangles that are drawn at once: few calls, and little memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +85,10 @@ def draw_mesh(
     cv2 = require("cv2", "masks")
     width, height = size
     lookup = np.full((height, width, 2), -1, np.float32)
-    for corners in _triangles(source, target, texture[..., 3]):
-        _fill(lookup, source[corners], target[corners])
+    corners = _triangles(source, target, texture[..., 3])
+    for start in range(0, len(corners), _BLOCK):
+        block = corners[start : start + _BLOCK]
+        _fill(lookup, source[block], target[block])
     layer = texture.astype(np.float32)
     layer[..., 3] /= 255
     layer[..., :3] *= layer[..., 3:]
@@ -99,8 +101,9 @@ def _radial(places: Places, centres: Places) -> NDArray[np.float64]:
     return np.asarray(0.5 * squares * np.log(np.maximum(squares, 1e-12)))
 
 
-def _triangles(source: Places, target: Places, alpha: NDArray[np.uint8]) -> list[Any]:
-    """Corners of the triangles that show something, and show it from the front."""
+def _triangles(source: Places, target: Places, alpha: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(T, 3) corners of the triangles that show something, and show it from the front."""
+    cv2 = require("cv2", "masks")
     side = _CELLS + 1
     first = (np.arange(_CELLS)[:, None] * side + np.arange(_CELLS)).ravel()
     upper = np.stack([first, first + 1, first + side], axis=1)
@@ -109,27 +112,44 @@ def _triangles(source: Places, target: Places, alpha: NDArray[np.uint8]) -> list
     a, b, c = (target[corners[:, index]] for index in range(3))
     area = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
     kept = corners[area > 1e-3]
-    low = np.floor(source[kept].min(axis=1)).astype(int)
-    high = np.ceil(source[kept].max(axis=1)).astype(int) + 1
-    shown = [bool(alpha[y1:y2, x1:x2].any()) for (x1, y1), (x2, y2) in zip(low, high, strict=True)]
-    return list(kept[np.array(shown, bool)])
+    most = np.array(alpha.shape[::-1])
+    x1, y1 = np.minimum(np.floor(source[kept].min(axis=1)).astype(int), most).T
+    x2, y2 = np.minimum(np.ceil(source[kept].max(axis=1)).astype(int) + 1, most).T
+    sums = cv2.integral((alpha > 0).astype(np.uint8))
+    shown = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1] > 0
+    return np.asarray(kept[shown], np.int64)
 
 
 def _fill(lookup: NDArray[np.float32], source: Places, target: Places) -> None:
-    """Write which place of the texture each pixel of one triangle shows."""
-    height, width = lookup.shape[:2]
-    left, top = np.maximum(np.floor(target.min(axis=0)).astype(int), 0)
-    right, bottom = np.ceil(target.max(axis=0)).astype(int) + 1
-    right, bottom = min(int(right), width), min(int(bottom), height)
-    if left >= right or top >= bottom:
-        return
-    a, b, c = target
-    (bx, by), (cx, cy) = b - a, c - a
+    """Write which place of the texture each pixel of some triangles shows; the last one wins.
+
+    Args:
+        lookup: (H, W, 2) places, written to.
+        source: (T, 3, 2) corners in the texture.
+        target: (T, 3, 2) corners in the result.
+    """
+    owner, column, row = _candidates(target, lookup.shape)
+    a = target[:, 0]
+    (bx, by), (cx, cy) = (target[:, 1] - a).T, (target[:, 2] - a).T
     area = bx * cy - by * cx
-    x = (np.arange(left, right)[None, :] - a[0]) / area
-    y = (np.arange(top, bottom)[:, None] - a[1]) / area
-    u, v = cy * x - cx * y, bx * y - by * x
+    x = (column - a[owner, 0]) / area[owner]
+    y = (row - a[owner, 1]) / area[owner]
+    u, v = cy[owner] * x - cx[owner] * y, bx[owner] * y - by[owner] * x
     inside = (u >= -1e-6) & (v >= -1e-6) & (u + v <= 1 + 1e-6)
-    u, v = u[inside, None], v[inside, None]
-    places = source[0] + u * (source[1] - source[0]) + v * (source[2] - source[0])
-    lookup[top:bottom, left:right][inside] = places
+    owner, u, v = owner[inside], u[inside, None], v[inside, None]
+    origin = source[:, 0]
+    places = origin[owner] + u * (source[:, 1] - origin)[owner] + v * (source[:, 2] - origin)[owner]
+    lookup[row[inside], column[inside]] = places
+
+
+def _candidates(
+    target: Places, shape: tuple[int, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The pixels around each triangle: number of the triangle, column and row."""
+    low = np.maximum(np.floor(target.min(axis=1)).astype(int), 0)
+    high = np.minimum(np.ceil(target.max(axis=1)).astype(int) + 1, shape[1::-1])
+    width, height = np.maximum(high - low, 0).T
+    counts = width * height
+    owner = np.repeat(np.arange(len(target)), counts)
+    offset = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return owner, offset % width[owner] + low[owner, 0], offset // width[owner] + low[owner, 1]
