@@ -181,7 +181,11 @@ def write_table(page: Path, outcomes: Sequence[Outcome], models: Sequence[str]) 
         for extra in (BASE, *FRAMEWORKS)
         if extra in cells
     ]
-    foot = f"Models: {', '.join(models)}. {environment.sentence()}. Made by `make standalone`."
+    tried = ", ".join(f"{each.extra} ({each.python})" for each in outcomes)
+    foot = (
+        f"The latest run tried {tried} with {', '.join(models)}; other cells are of earlier runs. "
+        f"{environment.sentence()}. Made by `make standalone`."
+    )
     markdown.replace_section(page, SECTION, f"{markdown.table(header, rows)}\n\n{foot}")
 
 
