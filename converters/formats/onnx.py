@@ -526,10 +526,17 @@ def _read_arithmetic(
 
 def _of_constants(r: _Reader, node: onnx.NodeProto, left: Array, right: Array) -> Array:
     """Arithmetic of shapes; it may not touch the unknown batch."""
-    functions: dict[str, np.ufunc] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
+    functions: dict[str, np.ufunc] = {
+        "Add": np.add,
+        "Sub": np.subtract,
+        "Mul": np.multiply,
+        "Div": np.floor_divide,  # ONNX cuts what is left over; below, nothing is negative
+    }
     function = functions.get(node.op_type)
     batch = (left < 0).any() or (right < 0).any()
-    if function is None or left.dtype.kind not in "iu" or batch or max(left.size, right.size) > 8:
+    by_zero = node.op_type == "Div" and not right.all()
+    unfit = left.dtype.kind not in "iu" or max(left.size, right.size) > 8
+    if function is None or unfit or batch or by_zero:
         raise r.importer.unsupported(f"{node.op_type} of constants", node.name)
     return np.asarray(function(left, right))
 

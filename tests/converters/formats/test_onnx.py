@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx as onnx_package
 import onnxruntime
 import pytest
 from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
@@ -42,3 +43,24 @@ def test_half_precision_is_near(name, tmp_path):
     for answer, expected in zip(answers, reference.forward(program, batch).values(), strict=True):
         assert answer.dtype == np.float32
         np.testing.assert_allclose(answer, expected, atol=0.05)
+
+
+def test_shapes_are_computed_as_exporters_do(tmp_path):
+    """Channels over groups, a division of what the graph itself says of its shapes."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 13]>
+        g (float[1, 6, 4, 4] x) => (float[1, a, b, 4, 4] y)
+        <int64 one = {1}, int64[1] two = {2}, int64[1] first = {0}, int64[2] size = {4, 4},
+         int64[1] batch = {1}>
+        {
+            shape = Shape(x)
+            channels = Gather<axis = 0>(shape, one)
+            row = Unsqueeze(channels, first)
+            each = Div(row, two)
+            target = Concat<axis = 0>(batch, two, each, size)
+            y = Reshape(x, target)
+        }
+    """
+    onnx_package.save(onnx_package.parser.parse_model(text), tmp_path / "file.onnx")
+    graph = onnx.read(tmp_path / "file.onnx").graph
+    assert graph.output_shapes == {"y": (2, 3, 4, 4)}
