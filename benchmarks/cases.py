@@ -25,6 +25,9 @@ from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
 
+LONGEST_SECONDS = 1800
+"""A process that takes longer is ended, and its case is one that failed."""
+
 _IMPORT = """
 import time
 start = time.perf_counter()
@@ -162,9 +165,18 @@ def import_seconds() -> dict[str, Any]:
 
 
 def run_python(*words: str) -> dict[str, Any]:
-    """Run a fresh interpreter, and read the last line it writes as JSON."""
+    """Run a fresh interpreter, and read the last line it writes as JSON.
+
+    Returns:
+        The values; ``{"problem": ...}`` if it failed, or did not end in `LONGEST_SECONDS`.
+    """
     command = [sys.executable, *words]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": f"the process did not end in {LONGEST_SECONDS} seconds"}
     try:
         answer = json.loads(result.stdout.splitlines()[-1])
     except (ValueError, IndexError):

@@ -142,9 +142,9 @@ def measure(cases: Sequence[Case], settings: Settings) -> Results:
         raise DeviceError(f"No case runs here: {'; '.join(dict.fromkeys(problems.values()))}")
     found: dict[Case, list[dict[str, Any]]] = {case: [] for case in cases if case not in problems}
     rates: dict[int, list[dict[str, float]]] = {case.threads: [] for case in found}
-    imports = []
+    imports: list[float] = []
     for number in range(settings.rounds):
-        imports.append(import_seconds())
+        imports += filter(None, [import_seconds().get("seconds")])
         for threads, measured in rates.items():
             measured.append(limits(threads, settings))
         for case, done in found.items():
@@ -156,7 +156,7 @@ def measure(cases: Sequence[Case], settings: Settings) -> Results:
                 done.append(answer)
     best = {threads: _best(each) for threads, each in rates.items()}
     whole = {case: done for case, done in found.items() if case not in problems}
-    if not whole:
+    if not whole or not imports:
         raise DeviceError(f"No case runs here: {'; '.join(dict.fromkeys(problems.values()))}")
     width, height = next(iter(whole.values()))[0]["picture"]
     return {
@@ -165,7 +165,7 @@ def measure(cases: Sequence[Case], settings: Settings) -> Results:
         "machine": environment.describe(),
         "settings": dataclasses.asdict(settings),
         "picture": f"{settings.picture or 'a drawing'} of {width} x {height} pixels",
-        "import_s": statistics.median(each["seconds"] for each in imports),
+        "import_s": statistics.median(imports),
         "limits": {str(threads): each for threads, each in best.items()},
         "rows": [
             bench_results.row_of(case, done, best[case.threads]) for case, done in whole.items()

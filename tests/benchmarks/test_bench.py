@@ -14,7 +14,7 @@ from PIL import Image
 from places import PICTURES
 
 from facemask_zoo import Detector
-from facemask_zoo.benchmarks import bench_results, command, growth, peers, performance
+from facemask_zoo.benchmarks import bench_results, cases, command, growth, peers, performance
 from facemask_zoo.benchmarks.cases import Case, Settings, in_process, plan
 from facemask_zoo.benchmarks.timing import Summary
 from facemask_zoo.cards import load_card
@@ -135,6 +135,11 @@ def test_no_model_is_nothing_to_measure():
 def test_a_process_that_dies_is_a_problem_not_an_exception():
     case = Case("onnx", "/nowhere/model.onnx", "fp32", 1, 1)
     assert "nowhere" in in_process(case, Settings())["problem"]
+
+
+def test_a_process_that_hangs_is_ended(monkeypatch):
+    monkeypatch.setattr(cases, "LONGEST_SECONDS", 1)
+    assert "did not end" in cases.run_python("-c", "import time; time.sleep(60)")["problem"]
 
 
 def test_summary_by_hand():
