@@ -100,12 +100,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="COCO file")
     parser.add_argument("--canvases", type=int, default=1)
+    parser.add_argument("--sides", type=int, nargs="+", default=SIDES, help="(%(default)s)")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--write", type=Path)
     args = parser.parse_args()
     detector = Detector.load(args.model, framework="onnx", threads=1, conf=CONF)
     found = list(canvases(read_coco(args.data).pictures, args.canvases))
-    rows = [measure(detector, found, tiles) for tiles in (None, *SIDES)]
+    rows = []
+    for tiles in (None, *args.sides):
+        rows.append(measure(detector, found, tiles))
+        sys.stderr.write(f"{' '.join(rows[-1])}\n")
     text = report(rows, found, args.model)
     sys.stdout.write(text + "\n")
     if args.write:
