@@ -38,7 +38,7 @@ help:
 	@echo "make convert-matrix  every format into every other; writes docs/conversions.md"
 	@echo "make sharing  threads on one detector and processes on one cache, every framework; minutes"
 	@echo "make masked-set  2,000 generated pictures, killed midway and resumed; writes docs/masks.md"
-	@echo "make masks-called  what aizoo-360 makes of drawn masks; MEDIAPIPE=python that has it"
+	@echo "make masks-called  what aizoo-360 makes of drawn masks; writes docs/masks.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
 	@echo "make fuzz-media  the same for pictures and videos alone; a few minutes"
@@ -162,15 +162,11 @@ sharing: $(VENV)/.all
 
 masked-set: $(VENV)/.all
 	$(BIN)/python -m facemask_zoo.benchmarks.masked_set --output out/masked-set \
-		--write docs/masks.md
+		--landmarks zoo --write docs/masks.md
 
-MEDIAPIPE ?= mp/bin/python
 masks-called: $(VENV)/.all
-	$(BIN)/python -m facemask_zoo.benchmarks.masks --images $(LABELLED)/val \
-		--mediapipe $(MEDIAPIPE) --limit 130 --write docs/masks.md
-
-# As many interpreters as there are: PYTHONS='python3.11 python3.12 python3.13'.
-PYTHONS ?= $(BIN)/python
+	$(BIN)/python -m facemask_zoo.benchmarks.masks --images $(LABELLED)/val --limit 130 \
+		--write docs/masks.md
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --python $(PYTHONS) --write docs/frameworks.md

@@ -1,7 +1,8 @@
 """A whole set in MaskedFace-Net's layout: killed midway, resumed, read back; where its time goes.
 
 The faces are views of the portrait in docs/pictures, turned, scaled and mirrored, with their
-landmarks: what is measured is drawing. With ``--mediapipe`` faces and landmarks are searched for.
+landmarks, as files. With ``--landmarks zoo``, faces and landmarks are searched for where time is
+measured.
 
 Usage: python -m facemask_zoo.benchmarks.masked_set --output DIR [--count 2000] [--write PAGE]
 """
@@ -25,12 +26,13 @@ from PIL import Image
 
 from facemask_zoo.benchmarks import environment
 from facemask_zoo.benchmarks.markdown import replace_section, table
+from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets import check, read
 from facemask_zoo.datasets.wearing import MASKED_FACE_NET, Wearing
 from facemask_zoo.errors import InvalidArgumentError, OutputError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.masks import PtsLandmarker
-from facemask_zoo.masks.command import Provider
+from facemask_zoo.masks.command import PROVIDERS, Provider
 from facemask_zoo.masks.generate import Plan, generate, plan_jobs
 
 PORTRAIT = Path("docs/pictures/astronaut.jpg")
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
     killed = kill_and_resume(faces, output, args.kill_at or args.count // 2, args.workers)
     counts = check_set(faces, output, args.count)
     pictures = min(args.timed, args.count)
-    stages, total = time_stages(faces, args.output / "timed", pictures, args.mediapipe)
+    stages, total = time_stages(faces, args.output / "timed", pictures, args.landmarks)
     text = _to_text(killed, counts, stages, total, args.workers)
     if args.write:
         replace_section(args.write, SECTION, text)
@@ -173,7 +175,7 @@ def check_set(faces: Path, output: Path, count: int) -> Mapping[Wearing, int]:
 
 
 def time_stages(
-    faces: Path, output: Path, count: int, mediapipe: str
+    faces: Path, output: Path, count: int, landmarks: str
 ) -> tuple[dict[str, float], float]:
     """Seconds per picture of each stage, and of all together, in one process.
 
@@ -185,7 +187,7 @@ def time_stages(
     for path in sorted(faces.glob("*.jpg"))[:count]:
         for suffix in (".jpg", ".pts"):
             (few / path.name).with_suffix(suffix).hardlink_to(path.with_suffix(suffix))
-    provider = Provider("mediapipe" if mediapipe else "pts", mediapipe, "zoo-260", "auto")
+    provider = Provider(landmarks, "", DEFAULT_MODEL, "auto")
     profile = cProfile.Profile()
     start = time.perf_counter()
     outcomes = profile.runcall(lambda: list(generate(Plan(few, output / "out"), provider)))
@@ -248,7 +250,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--kill-at", type=int, help="pictures (half of them)")
     parser.add_argument("--timed", type=int, default=200, help="pictures (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="processes (%(default)s)")
-    parser.add_argument("--mediapipe", default="", help="interpreter that has MediaPipe")
+    parser.add_argument("--landmarks", default="pts", choices=PROVIDERS, help="(%(default)s)")
     parser.add_argument("--write", type=Path, help=f"page with the section {SECTION!r}")
     return parser.parse_args(words)
 

@@ -3,7 +3,7 @@
 Of the faces that the detector calls bare, each gets a mask by itself, worn correctly and worn below
 the mouth, and the detector looks again. Where no box overlaps the face any more, it is undetected.
 
-Usage: python -m facemask_zoo.benchmarks.masks --images DIR --mediapipe PYTHON [--write PAGE]
+Usage: python -m facemask_zoo.benchmarks.masks --images DIR [--landmarks KIND] [--write PAGE]
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.images import load_image
-from facemask_zoo.masks import Masked, MediaPipeLandmarker, Wearing, list_templates, put_on
-from facemask_zoo.masks.command import faces_of
+from facemask_zoo.masks import Landmarker, Masked, Wearing, list_templates, put_on
+from facemask_zoo.masks.command import PROVIDERS, Provider, faces_of
 from facemask_zoo.ssd.boxes import iou
 
 SECTION = "called"
@@ -42,7 +42,7 @@ def main() -> None:
     """Measure, print a table, and put it into a page if one is named."""
     args = _arguments()
     detector = Detector.load(args.model)
-    landmarker = MediaPipeLandmarker(args.mediapipe)
+    landmarker, _ = Provider(args.landmarks, args.landmarks_file, args.model, "auto")()
     faces = itertools.islice(_faces(args.images, detector, landmarker, args.smallest), args.limit)
     found: dict[Wearing, collections.Counter[str]] = {
         wearing: collections.Counter() for wearing in _WEARINGS
@@ -59,7 +59,7 @@ def main() -> None:
             found[wearing][label] += 1
             if args.verbose:
                 sys.stderr.write(f"{number} {template} {wearing} {label}\n")
-    text = _to_text(detector, found, seconds)
+    text = _to_text(detector, found, seconds, args.landmarks)
     if args.write:
         replace_section(args.write, SECTION, text)
     print(text)
@@ -68,7 +68,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of photographs")
-    parser.add_argument("--mediapipe", required=True, help="interpreter that has MediaPipe")
+    parser.add_argument("--landmarks", default=PROVIDERS[0], choices=PROVIDERS)
+    parser.add_argument("--landmarks-file", default="", help="as `facemask-zoo mask` takes it")
     parser.add_argument("--model", default="aizoo-360", help="(%(default)s)")
     parser.add_argument("--limit", type=int, default=250, help="faces at most (%(default)s)")
     parser.add_argument("--smallest", type=float, default=32, help="pixels (%(default)s)")
@@ -78,9 +79,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _faces(
-    folder: Path, detector: Detector, landmarker: MediaPipeLandmarker, smallest: float
+    folder: Path, detector: Detector, landmarker: Landmarker, smallest: float
 ) -> Iterator[tuple[NDArray[np.uint8], Points]]:
-    """The faces that the detector calls bare and whose landmarks MediaPipe finds."""
+    """The faces that the detector calls bare and whose landmarks are found."""
     find = faces_of(detector)
     for path in list_pictures(folder):
         image = load_image(path)
@@ -105,7 +106,10 @@ def _called(detector: Detector, masked: Masked) -> str:
 
 
 def _to_text(
-    detector: Detector, found: dict[Wearing, collections.Counter[str]], seconds: float
+    detector: Detector,
+    found: dict[Wearing, collections.Counter[str]],
+    seconds: float,
+    landmarks: str,
 ) -> str:
     labels = [*detector.card.network.classes, _UNDETECTED]
     rows = []
@@ -116,7 +120,8 @@ def _to_text(
         rows.append([str(wearing), str(total), *cells, f"{right / total:.1%}"])
     shown = table(["worn", "faces", *labels, "as it should be"], rows)
     pictures = sum(counts.total() for counts in found.values())
-    return f"{shown}\n\n{seconds / max(pictures, 1):.2f} s per mask. {environment.sentence()}."
+    each = seconds / max(pictures, 1)
+    return f"{shown}\n\nLandmarks: {landmarks}. {each:.2f} s per mask. {environment.sentence()}."
 
 
 if __name__ == "__main__":

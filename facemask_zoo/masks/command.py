@@ -42,7 +42,7 @@ from facemask_zoo.masks.wearing import SHARES
 log = logging.getLogger(__name__)
 
 _OVERLAY = "overlay"
-_PROVIDERS = ("zoo", "mediapipe", "dlib", "ffhq", "pts")
+PROVIDERS = ("zoo", "mediapipe", "dlib", "ffhq", "pts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,9 +138,7 @@ def _add_generating(group: argparse._ArgumentGroup) -> None:
         help=f"{', '.join(Wearing)}; or shares: {', '.join(SHARES)} (%(default)s)",
     )
     group.add_argument("--layout", default=LAYOUTS[0], choices=LAYOUTS, help="(%(default)s)")
-    group.add_argument(
-        "--landmarks", default=_PROVIDERS[0], choices=_PROVIDERS, help="(%(default)s)"
-    )
+    group.add_argument("--landmarks", default=PROVIDERS[0], choices=PROVIDERS, help="(%(default)s)")
     group.add_argument(
         "--landmarks-file",
         default="",
