@@ -89,7 +89,7 @@ def report(rows: Sequence[Sequence[str]], found: Sequence[Canvas], model: str) -
     header = ("`tiles`", "Windows", "Processor time", "AP50 of faces", *(f"{s} px" for s in SLICES))
     faces = sum(len(canvas.picture.faces) for canvas in found)
     foot = (
-        f"`{model}` on ONNX, one thread; {len(found)} canvases of {WIDTH} x {HEIGHT} pixels from "
+        f"`{model}` on ONNX, one thread; canvases: {len(found)}, {WIDTH} x {HEIGHT} pixels from "
         f"validation photographs, {faces} faces. {environment.sentence()}. Made by `make tiles`."
     )
     return f"{markdown.table(header, rows)}\n\n{foot}"
