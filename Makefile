@@ -54,8 +54,9 @@ demo: $(VENV)/.base
 	$(BIN)/facemask-zoo detect $(DEMO_PICTURE) --model $(DEMO_MODEL) --output out/demo.jpg --overwrite
 	@echo "The picture with boxes: out/demo.jpg"
 
+# Two processes, a file of tests in each; more would want several gigabytes each.
 test: lint
-	$(BIN)/pytest --require-frameworks
+	$(BIN)/pytest --require-frameworks --numprocesses 2 --dist loadfile
 
 # What make test does in a short version: ten kills, a cluster under load, thousands of frames.
 test-scale: $(VENV)/.all

@@ -6,7 +6,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import Connection, wait
@@ -17,6 +16,7 @@ from facemask_zoo.batch.job import Job, work
 from facemask_zoo.batch.parts import Part
 from facemask_zoo.batch.units import Unit
 from facemask_zoo.errors import EngineError
+from facemask_zoo.orphans import end_with_parent
 
 ATTEMPTS = 3
 """So often a unit is tried whose worker dies."""
@@ -37,7 +37,7 @@ class LocalEngine:
 
     def facts(self, job: Job) -> dict[str, Any]:
         """:meth:`Job.facts`, as a worker sees them."""
-        with ProcessPoolExecutor(1, mp_context=self._context) as pool:
+        with ProcessPoolExecutor(1, self._context, end_with_parent) as pool:
             return pool.submit(job.facts).result()
 
     def run(self, job: Job, units: Iterator[Unit]) -> Iterator[Part]:
@@ -147,7 +147,7 @@ def _once_more(worker: _Worker) -> tuple[Unit, int]:
 def _serve(connection: Connection, job: Job) -> None:
     """What a worker process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         detector = job.detector()
         for unit in iter(connection.recv, None):
@@ -157,14 +157,6 @@ def _serve(connection: Connection, job: Job) -> None:
     except Exception as error:  # whatever it is, it ends the run and is told to the user
         with contextlib.suppress(OSError):
             connection.send((None, f"{type(error).__name__}: {error}"))
-
-
-def _end_with_parent() -> None:
-    """Stop at once when the parent is gone, even if it was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _cores() -> int:

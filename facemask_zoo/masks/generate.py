@@ -9,8 +9,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -39,6 +37,7 @@ from facemask_zoo.masks.landmarkers import Landmarker
 from facemask_zoo.masks.place import Masked, put_on
 from facemask_zoo.masks.template import list_templates, load_template
 from facemask_zoo.masks.wearing import SHARES
+from facemask_zoo.orphans import end_with_parent
 
 REPORT_NAME = "report.json"
 LAYOUTS = ("masked-face-net", "plain")
@@ -223,16 +222,8 @@ _worker: list[Any] = []
 
 
 def _initialise(make_tool: Callable[[], Tool], templates: tuple[str, ...]) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker[:] = [templates, make_tool()]
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next picture for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _make_in_worker(job: Job) -> Made:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from places import ROOT
+from process import die
 
 from facemask_zoo import EngineError
 from facemask_zoo.batch import local
@@ -95,10 +96,6 @@ def test_workers_that_die_over_and_over_end_the_run(shards, loading, tmp_path, m
     with pytest.raises(EngineError, match=r"died 3 times \(exit code 7\).*shard-000000"):
         run([shards], target, LocalEngine(1), loading=loading)
     assert not target.exists()
-
-
-def die(*_):
-    os._exit(7)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.scale)])

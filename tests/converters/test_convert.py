@@ -25,6 +25,7 @@ from facemask_zoo.errors import (
     ConversionError,
     FrameworkNotInstalledError,
     ImageError,
+    OutputError,
     UnknownNameError,
 )
 from facemask_zoo.files import sha256_of
@@ -234,7 +235,7 @@ def test_sources_that_cannot_be_read_are_refused(tmp_path):
 
 
 def test_a_target_that_cannot_be_written_is_refused(source):
-    with pytest.raises(WeightsError, match="Cannot write"):
+    with pytest.raises(OutputError, match="expected a folder"):
         convert(source, source / "below" / "a" / "file.pt")
 
 
