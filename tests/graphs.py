@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facemask_zoo.benchmarks.networks import NETWORKS, seeded_program
+from facemask_zoo.benchmarks import networks
+from facemask_zoo.benchmarks.networks import seeded_program
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
@@ -104,3 +105,27 @@ SINGLE: dict[str, Graph] = {
     "softmax_of_rows": single(ops.Softmax, (9, 4), axis=2),
 }
 """Each operation alone, in the ways in which formats treat it differently."""
+
+
+def _behind_a_shuffle() -> Graph:
+    """What a format makes channels last for one layer, and not for another."""
+    b = GraphBuilder("image", (8, 8, 8))
+    groups = b.add(ops.Reshape, "groups", "image", target=(2, 4, 64))
+    mixed = b.add(ops.Transpose, "mixed", groups, order=(0, 2, 1, 3))
+    x = b.add(ops.Reshape, "shuffled", mixed, target=(8, 8, 8))
+    depth = b.add(
+        ops.Convolution,
+        "depth",
+        x,
+        filters=8,
+        kernel=(3, 3),
+        strides=(2, 2),
+        padding=(1, 1, 1, 1),
+        groups=8,
+    )
+    point = b.add(ops.Convolution, "point", x, filters=8, kernel=(1, 1), strides=(2, 2))
+    return b.finish(b.add(ops.Add, "sum", depth, point))
+
+
+NETWORKS = {**networks.NETWORKS, "behind_a_shuffle": _behind_a_shuffle()}
+"""Small networks of several kinds."""

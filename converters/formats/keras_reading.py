@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from facemask_zoo.converters.formats.channels_last import ChannelsLastImporter
+from facemask_zoo.converters.formats.channels_last import TO_LAST, ChannelsLastImporter
 from facemask_zoo.converters.formats.emitting import same_padding
 from facemask_zoo.converters.formats.keras_config import LayerNode, ModelConfig, Place, model_config
 from facemask_zoo.converters.formats.keras_layers import (
@@ -122,6 +122,7 @@ class _Reader:
         self.importer = importer
         self.meaning = meaning
         self.scaled: dict[str, tuple[str, float, float]] = {}
+        self.turned: set[str] = set()  # made channels last by the file itself
         self._variables = variables
         self._budget = Budget()
         self._made: dict[str, Operation] = {}
@@ -520,9 +521,9 @@ def _read_pad(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     _check_last(r, use)
     top, left, bottom, right = use.sides("padding")
     importer = r.importer
-    if importer.is_feature_map(x[0]):
-        padding = (top, left, bottom, right)
-        return importer.mark(importer.add(ops.Pad, use.name, x[0], padding=padding))
+    if importer.is_feature_map(x[0]) or x[0] in r.turned:
+        value, padding = importer.as_feature_map(x[0]), (top, left, bottom, right)
+        return importer.mark(importer.add(ops.Pad, use.name, value, padding=padding))
     # Of what is no feature map the first two axes are the graph's channels and rows.
     padding, channels = (left, 0, right, 0), (top, bottom)
     return importer.add(ops.Pad, use.name, x[0], padding=padding, channels=channels)
@@ -627,8 +628,11 @@ def _read_permute(r: _Reader, use: _Use, x: Sequence[str]) -> str:
     dims = use.config["dims"]
     if not isinstance(dims, list) or not all(type(axis) is int for axis in dims):
         raise TypeError(f"dims is {dims!r:.100}")
-    source = r.importer.as_stored(x[0])
-    return r.importer.add(ops.Transpose, use.name, source, order=(0, *dims))
+    source, order = r.importer.as_stored(x[0]), (0, *dims)
+    value = r.importer.add(ops.Transpose, use.name, source, order=order)
+    if order == TO_LAST:
+        r.turned.add(value)
+    return value
 
 
 def _read_activation(r: _Reader, use: _Use, x: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import pytest
 from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
 
 from facemask_zoo import InvalidArgumentError
+from facemask_zoo.benchmarks import networks
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.builder import GraphBuilder
@@ -45,7 +46,7 @@ def test_outputs_stay(name, multiple, seed):
         np.testing.assert_allclose(found[key], values, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", networks.NETWORKS)
 def test_dead_channels_go(name):
     program = with_dead_channels(seeded_program(NETWORKS[name]), 1)
     pruned = prune(program, nonnegative_input=True)
