@@ -155,12 +155,12 @@ def test_files_that_vanish_midway(tmp_path, portrait, detector):
 def test_a_folder_that_vanishes_midway(tmp_path, portrait, detector):
     folder = tmp_path / "a"
     folder.mkdir()
-    for number in range(3):
+    for number in range(20):
         shutil.copy(portrait, folder / f"{number}.jpg")
-    stream = detector.stream(folder, on_error="skip")
+    stream = detector.stream(folder, on_error="skip", buffer=2)
     next(stream)
     shutil.rmtree(folder)
-    assert list(stream) == []
+    assert len(list(stream)) < 10  # what was read ahead
     with pytest.raises(ImageError):
         list(detector.stream(folder))
 
