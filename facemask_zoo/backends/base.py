@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import ctypes
 import dataclasses
 import os
 import threading
@@ -92,7 +93,10 @@ class Backend(abc.ABC):
     """Whether `_run` may be called by several threads at once."""
 
     fork_safe: ClassVar[bool] = False
-    """Whether a child forked after use in the parent may go on, on the CPU; else it would hang."""
+    """Whether a forked child may load the file again, on the CPU.
+
+    Others would hang there: they wait for threads that only the parent has.
+    """
 
     def __init__(self, path: Path, signature: Signature, options: Options) -> None:
         self.check(options)
@@ -180,12 +184,18 @@ class Backend(abc.ABC):
         )
 
     def _check_process(self) -> None:
-        on_cpu = self.options.device_index is None
-        if os.getpid() != self._process and not (self.fork_safe and on_cpu):
+        """In a forked child, load what works there again: its threads stayed in the parent."""
+        if os.getpid() == self._process:
+            return
+        if not self.fork_safe or self.options.device_index is not None:
             raise DeviceError(
                 f"{type(self).__name__} was loaded by process {self._process} and does not work in "
-                f"one forked from it. Load it in the child, or start processes by spawn."
+                f"one forked from it. Start processes by spawn, or load it only in the child."
             )
+        with _LOADING_AGAIN:
+            if os.getpid() != self._process:
+                self._load(self.path)
+                self._process = os.getpid()
 
     @classmethod
     def check(cls, options: Options) -> None:
@@ -212,14 +222,23 @@ class Backend(abc.ABC):
 _LOADED: weakref.WeakSet[Backend] = weakref.WeakSet()
 
 
-def _renew_locks() -> None:
-    """In a forked child: a thread that held a lock is gone."""
+_LOADING_AGAIN = threading.Lock()
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: renew the locks, and never free what the frameworks made before.
+
+    Threads that held a lock are gone, and destructors wait for threads that only the parent has.
+    """
+    global _LOADING_AGAIN
+    _LOADING_AGAIN = threading.Lock()
     for backend in _LOADED:
         backend._renew_lock()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(dict(vars(backend))))
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _of_shape(name: str, values: NDArray[np.float32], shape: tuple[int, ...]) -> Batch:

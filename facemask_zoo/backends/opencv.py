@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 
 from facemask_zoo.backends.base import Backend, Batch, Outputs, pick_outputs
-from facemask_zoo.backends.threads import ProcessThreads
+from facemask_zoo.backends.threads import ProcessThreads, end_threads_at_forks
 from facemask_zoo.errors import WeightsError
 
 log = logging.getLogger(__name__)
 
 _READS_CAFFE = hasattr(cv2.dnn, "readNetFromCaffe")
 _THREADS = ProcessThreads("OpenCV", cv2.setNumThreads)
+end_threads_at_forks(cv2.getNumThreads, cv2.setNumThreads)
 
 
 class OpenCVBackend(Backend):

@@ -25,7 +25,6 @@ class OpenVINOBackend(Backend):
     precisions = ("fp32", "fp16")
 
     thread_safe = True
-    fork_safe = True
 
     @classmethod
     def version(cls) -> str:

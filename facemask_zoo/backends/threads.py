@@ -78,3 +78,26 @@ class ProcessThreads:
             self._apply(count)
             self._count = count
             self._holders.add(holder)
+
+
+def end_threads_at_forks(count: Callable[[], int], apply: Callable[[int], None]) -> None:
+    """End a framework's pool of threads before each fork, so that no child waits for them.
+
+    Parent and child start it again when they next compute.
+
+    Args:
+        count: Tells the framework's number of threads.
+        apply: Sets it, and ends the pool when it is 1.
+    """
+    if not hasattr(os, "register_at_fork"):
+        return
+    before: list[int] = []
+
+    def end() -> None:
+        before.append(count())
+        apply(1)
+
+    def restore() -> None:
+        apply(before.pop())
+
+    os.register_at_fork(before=end, after_in_parent=restore, after_in_child=restore)
