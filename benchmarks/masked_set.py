@@ -28,6 +28,7 @@ from facemask_zoo.benchmarks import environment
 from facemask_zoo.benchmarks.markdown import replace_section, table
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.datasets import check, read
+from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.wearing import MASKED_FACE_NET, Wearing
 from facemask_zoo.errors import InvalidArgumentError, OutputError
 from facemask_zoo.files import sha256_of
@@ -138,21 +139,17 @@ def kill_and_resume(faces: Path, output: Path, kill_at: int, workers: int) -> Ki
     words += ["--landmarks", "pts", "--workers", str(workers)]
     start = time.perf_counter()
     process = subprocess.Popen(words)
-    while process.poll() is None and len(_pictures(output)) < kill_at:
+    while process.poll() is None and len(list_pictures(output)) < kill_at:
         time.sleep(0.05)
     process.kill()
     process.wait()
-    before = {path: path.stat().st_mtime_ns for path in _pictures(output)}
+    before = {path: path.stat().st_mtime_ns for path in list_pictures(output)}
     result = subprocess.run(words, check=False)
     seconds = time.perf_counter() - start
     rewritten = [path for path, when in before.items() if path.stat().st_mtime_ns != when]
     if result.returncode or rewritten:
         raise OutputError(f"{output}: {len(rewritten)} pictures were written twice.")
-    return Killed(len(before), len(_pictures(output)), seconds)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    return [p for p in folder.rglob("*.jpg") if not p.parent.name.startswith(".")]
+    return Killed(len(before), len(list_pictures(output)), seconds)
 
 
 def check_set(faces: Path, output: Path, count: int) -> Mapping[Wearing, int]:

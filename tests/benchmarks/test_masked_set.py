@@ -15,6 +15,7 @@ from places import PICTURES, ROOT
 
 from facemask_zoo.benchmarks import masked_set
 from facemask_zoo.datasets.landmarks import LEFT_EYE, check_points, pose_of
+from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.datasets.wearing import Wearing
 from facemask_zoo.errors import OutputError
 from facemask_zoo.masks import PtsLandmarker
@@ -78,7 +79,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     process = subprocess.Popen(
         [*map(str, words)], env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
     )
-    while process.poll() is None and not list((tmp_path / "out").rglob("*.jpg")):
+    while process.poll() is None and not list_pictures(tmp_path / "out"):
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2

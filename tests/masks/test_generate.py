@@ -20,6 +20,7 @@ from places import ROOT
 
 from facemask_zoo import cli
 from facemask_zoo.datasets import read
+from facemask_zoo.datasets.pictures import list_pictures
 from facemask_zoo.errors import InvalidArgumentError, OutputError, UnknownNameError
 from facemask_zoo.images import load_image
 from facemask_zoo.masks import PtsLandmarker, Wearing
@@ -202,13 +203,12 @@ def test_a_kill_loses_nothing(plan, tmp_path, faces):
     command = [sys.executable, "-m", "facemask_zoo", "mask", *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    while process.poll() is None and len(list(plan.output.rglob("*.jpg"))) < 2:
+    while process.poll() is None and len(list_pictures(plan.output)) < 2:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for path in plan.output.rglob("*.jpg"):
-        if not path.parent.name.startswith(".partial-"):
-            np.asarray(Image.open(path))
+    for path in list_pictures(plan.output):
+        np.asarray(Image.open(path))
     outcomes = list(generate(plan, tool))
     assert not any(each.problem for each in outcomes)
     whole = Plan(**{**vars(plan), "output": tmp_path / "whole"})
