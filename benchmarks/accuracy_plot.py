@@ -33,7 +33,7 @@ from facemask_zoo.evaluation.average_precision import MEAN
 from facemask_zoo.evaluation.extras import require
 from facemask_zoo.evaluation.figures import average_name
 from facemask_zoo.evaluation.samples import ANY
-from facemask_zoo.files import atomic_path, check_target
+from facemask_zoo.files import atomic_path, check_target, write_json
 
 WARM_UP = 10
 ROUNDS, REPEATS = 5, 20
@@ -174,8 +174,7 @@ def _call(forward: Callable[[Any], object], shape: tuple[int, ...]) -> Callable[
 
 def _save_times(path: Path, times: Mapping[str, float], args: argparse.Namespace) -> None:
     content = {_MILLISECONDS: times, "threads": args.threads, "machine": environment.describe()}
-    with atomic_path(path, overwrite=args.overwrite) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    write_json(path, content, overwrite=args.overwrite)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,13 +6,12 @@ import dataclasses
 import itertools
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from facemask_zoo.backends import FRAMEWORKS, find_framework
+from facemask_zoo.benchmarks.processes import run_python
 from facemask_zoo.cards import DETECTION
 from facemask_zoo.converters.formats.registry import PRECISIONS
 from facemask_zoo.errors import (
@@ -24,9 +23,6 @@ from facemask_zoo.errors import (
 from facemask_zoo.store import open_weights
 
 log = logging.getLogger(__name__)
-
-LONGEST_SECONDS = 1800
-"""A process that takes longer is ended, and its case is one that failed."""
 
 _IMPORT = """
 import time
@@ -162,29 +158,6 @@ def limits(threads: int, settings: Settings) -> dict[str, Any]:
 def import_seconds() -> dict[str, Any]:
     """Seconds that ``import facemask_zoo`` takes in a fresh process."""
     return run_python("-c", _IMPORT)
-
-
-def run_python(*words: str) -> dict[str, Any]:
-    """Run a fresh interpreter, and read the last line it writes as JSON.
-
-    Returns:
-        The values; ``{"problem": ...}`` if it failed, or did not end in `LONGEST_SECONDS`.
-    """
-    command = [sys.executable, *words]
-    try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return {"problem": f"the process did not end in {LONGEST_SECONDS} seconds"}
-    try:
-        answer = json.loads(result.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        answer = None
-    if result.returncode or not isinstance(answer, dict):
-        lines = result.stderr.strip().splitlines()
-        return {"problem": lines[-1] if lines else f"the process ended with {result.returncode}"}
-    return answer
 
 
 def prepared(cases: Sequence[Case], settings: Settings) -> dict[Case, str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import json
 import logging
 import os
 import statistics
@@ -28,15 +27,16 @@ from PIL import Image
 
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.benchmarks.bench_plots import new_figure, png
-from facemask_zoo.benchmarks.cases import check_models, plan, run_python
+from facemask_zoo.benchmarks.cases import check_models, plan
 from facemask_zoo.benchmarks.memory import peak_megabytes
+from facemask_zoo.benchmarks.processes import run_python, write_answer
 from facemask_zoo.benchmarks.timing import times_of
 from facemask_zoo.benchmarks.worker import PICTURE_SIZE, encoded, network_alone
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, UnknownNameError
 from facemask_zoo.evaluation.extras import require
-from facemask_zoo.files import atomic_path, check_target
+from facemask_zoo.files import atomic_path, check_target, write_json
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import anchors, encode, postprocess
 from facemask_zoo.ssd.postprocess import IOU
@@ -146,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if args.worker:
-        sys.stdout.write(f"\n{json.dumps(_answer(args))}\n")
+        write_answer(_answer(args))
         return 0
     for name in args.dimension:
         if name not in DIMENSIONS:
@@ -265,8 +265,7 @@ def _answer(args: argparse.Namespace) -> dict[str, Any]:
 
 def _write(args: argparse.Namespace, results: Mapping[str, Any]) -> None:
     if args.output:
-        with atomic_path(args.output, overwrite=args.overwrite) as temporary:
-            temporary.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(args.output, results, overwrite=args.overwrite)
     if args.plot:
         with atomic_path(args.plot, overwrite=args.overwrite) as temporary:
             temporary.write_bytes(draw(results))

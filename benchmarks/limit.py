@@ -8,13 +8,13 @@ Usage: python -m facemask_zoo.benchmarks.limit [--threads 2] [--repeats 30]
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
+from facemask_zoo.benchmarks.processes import write_answer
 from facemask_zoo.benchmarks.timing import times_of
 
 _SIDE = 1024
@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args()
-    sys.stdout.write(f"\n{json.dumps(rates(args.threads, args.repeats))}\n")
+    write_answer(rates(args.threads, args.repeats))
     return 0
 
 

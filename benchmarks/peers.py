@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import json
 import logging
 import os
 import statistics
@@ -29,14 +28,15 @@ from numpy.typing import NDArray
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.benchmarks import environment, markdown
 from facemask_zoo.benchmarks.bench_tables import title
-from facemask_zoo.benchmarks.cases import Settings, check_models, plan, prepared, run_python
+from facemask_zoo.benchmarks.cases import Settings, check_models, plan, prepared
+from facemask_zoo.benchmarks.processes import run_python, write_answer
 from facemask_zoo.benchmarks.timing import times_in_turns
 from facemask_zoo.benchmarks.worker import encoded, network_alone
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError
 from facemask_zoo.extras import require
-from facemask_zoo.files import atomic_path, check_target
+from facemask_zoo.files import check_target, write_json
 from facemask_zoo.images import load_image
 from facemask_zoo.ssd import anchors, postprocess
 from facemask_zoo.ssd.preprocess import resize
@@ -63,15 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if args.worker:
-        sys.stdout.write(f"\n{json.dumps(_answer(args))}\n")
+        write_answer(_answer(args))
         return 0
     if args.output:
         check_target(args.output, overwrite=args.overwrite)
     results = measure(args)
     sys.stdout.write(table(results) + "\n")
     if args.output:
-        with atomic_path(args.output, overwrite=args.overwrite) as temporary:
-            temporary.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(args.output, results, overwrite=args.overwrite)
     return 0
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from facemask_zoo.backends import find_framework
 from facemask_zoo.benchmarks.memory import peak_megabytes
+from facemask_zoo.benchmarks.processes import write_answer
 from facemask_zoo.benchmarks.timing import times_in_turns
 from facemask_zoo.converters.samples import drawing
 from facemask_zoo.detector import Detector
@@ -33,7 +34,7 @@ def main() -> int:
         answer = measure(task["case"], task["settings"], task["started"])
     except FaceMaskZooError as error:
         answer = {"problem": str(error)}
-    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    write_answer(answer)
     return 0
 
 

@@ -82,6 +82,17 @@ def atomic_path(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         put_in_place(temporary, path, overwrite=overwrite)
 
 
+def write_json(path: Path, values: object, *, overwrite: bool = False) -> None:
+    """Write values as JSON, whole or not at all.
+
+    Raises:
+        OutputError: Something is in the way that is not to be replaced.
+        OSError: The file cannot be written.
+    """
+    with atomic_path(path, overwrite=overwrite) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
 def put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
     """Move a whole file or folder to its place in one step, once it is on the disk.
 

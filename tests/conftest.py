@@ -8,7 +8,9 @@ import needs
 import numpy as np
 import pytest
 from places import PICTURES, SHARED
+from seeded import SMALL, seeded_model
 
+from facemask_zoo import model_files
 from facemask_zoo.backends import FRAMEWORKS
 
 
@@ -53,6 +55,14 @@ def portrait() -> Path:
 def demo_picture() -> Path:
     """The demonstration picture: a bare face on the left, a masked one on the right."""
     return PICTURES / "demo.jpg"
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of a small detector with random weights, to be read alone."""
+    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
+    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
+    return path
 
 
 @pytest.fixture(scope="session")

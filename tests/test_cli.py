@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from process import run
-from seeded import SMALL, seeded_model
 
 from facemask_zoo import Detector, __version__, cli, list_frameworks, list_models, model_files
 from facemask_zoo.images import load_image
@@ -25,13 +24,6 @@ SCRIPTS = {
     "paddle_infer.py": "paddle",
 }
 AIZOO_ROW = [0, 0.9071, 222, 49, 327, 198]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return path
 
 
 def test_detect_prints_one_line_of_json_per_picture(weights, portrait, demo_picture, capsys):

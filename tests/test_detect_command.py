@@ -18,21 +18,13 @@ import needs
 import numpy as np
 import pytest
 from places import ROOT
-from seeded import SMALL, seeded_model
 
-from facemask_zoo import Detector, cli, model_files
+from facemask_zoo import Detector, cli
 from facemask_zoo.exports import COLUMNS
 from facemask_zoo.images import load_image
 from facemask_zoo.terminal import PIPE_CLOSED, STOPPED
 from facemask_zoo.video import frames
 from facemask_zoo.video_writer import VideoWriter
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return path
 
 
 @pytest.fixture

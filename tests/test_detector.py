@@ -30,13 +30,6 @@ from facemask_zoo.model import Model
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return path
-
-
-@pytest.fixture(scope="module")
 def detector(weights):
     return Detector.load(weights, framework="onnx", conf=0.6)
 

@@ -13,14 +13,12 @@ import needs
 import numpy as np
 import pytest
 from process import run
-from seeded import SMALL, seeded_model
 
 from facemask_zoo import (
     Detector,
     ImageError,
     InvalidArgumentError,
     VideoError,
-    model_files,
     streaming,
     video,
 )
@@ -32,10 +30,8 @@ FRAMES = 40
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return Detector.load(path, framework="onnx", threads=1)
+def detector(weights):
+    return Detector.load(weights, framework="onnx", threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -277,10 +273,8 @@ def test_which_sources_do_not_wait():
         assert arrives_by_itself(name)
 
 
-def test_a_long_run_leaves_no_memory_and_no_thread(tmp_path):
+def test_a_long_run_leaves_no_memory_and_no_thread(weights):
     """The short version of what make test-scale does."""
-    path = tmp_path / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    result = run("tests/stream_soak.py", "--frames", 300, "--model", path)
+    result = run("tests/stream_soak.py", "--frames", 300, "--model", weights)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "threads left: 0" in result.stdout

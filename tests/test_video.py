@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from places import ROOT
 from process import run
-from seeded import SMALL, seeded_model
 
 from facemask_zoo import (
     Detector,
@@ -18,7 +17,6 @@ from facemask_zoo import (
     InvalidArgumentError,
     TruncatedVideoError,
     VideoError,
-    model_files,
 )
 from facemask_zoo.images import load_image, save_image
 from facemask_zoo.runner import detect_and_draw
@@ -27,13 +25,6 @@ from facemask_zoo.video_writer import VideoWriter
 
 av = needs.module("av")
 FRAMES = 7
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import dataclasses
 import functools
 from typing import Any
 
+from facemask_zoo.architectures.layers import convolve
 from facemask_zoo.architectures.residuals import (
     MAX_WIDTH,
     Block,
     add_block,
     check_blocks,
-    convolve,
 )
 from facemask_zoo.arguments import check_integer
 from facemask_zoo.graph import operations as ops
@@ -66,10 +66,10 @@ class LandmarkNetwork:
         yaw, pitch and roll in radians.
         """
         steps = GraphBuilder(INPUT_NAME, (3, self.input_size, self.input_size))
-        x = convolve(steps, "stem", INPUT_NAME, self.stem, kernel=3, stride=2)
+        x = convolve(steps, "stem", INPUT_NAME, self.stem, kernel=3, stride=2, activation=ops.Relu6)
         for index, block in enumerate(self.blocks):
             x = add_block(steps, f"block{index}", x, block)
-        x = convolve(steps, "features", x, self.features)
+        x = convolve(steps, "features", x, self.features, activation=ops.Relu6)
         x = steps.add(
             ops.Convolution,
             "gather",
@@ -78,8 +78,8 @@ class LandmarkNetwork:
             kernel=steps.shapes[x][1:],
             groups=self.features,
         )
-        points = convolve(steps, "points_head", x, 2 * self.points, relu=False)
-        pose = convolve(steps, "pose_head", x, ANGLES, relu=False)
+        points = convolve(steps, "points_head", x, 2 * self.points)
+        pose = convolve(steps, "pose_head", x, ANGLES)
         steps.add(ops.Reshape, POINTS_NAME, points, target=(self.points, 2))
         steps.add(ops.Reshape, POSE_NAME, pose, target=(ANGLES,))
         return steps.finish(POINTS_NAME, POSE_NAME)

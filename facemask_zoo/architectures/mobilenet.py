@@ -6,12 +6,12 @@ import dataclasses
 import functools
 from typing import Any
 
+from facemask_zoo.architectures.layers import convolve
 from facemask_zoo.architectures.residuals import (
     MAX_WIDTH,
     Block,
     add_block,
     check_blocks,
-    convolve,
 )
 from facemask_zoo.arguments import check_integer, check_labels
 from facemask_zoo.graph import operations as ops
@@ -53,10 +53,10 @@ class MobileNet:
     def graph(self) -> Graph:
         """Input ``image`` (3, S, S), RGB 0..1; output ``probabilities`` (classes,)."""
         steps = GraphBuilder(INPUT_NAME, (3, self.input_size, self.input_size))
-        x = convolve(steps, "stem", INPUT_NAME, self.stem, kernel=3, stride=2)
+        x = convolve(steps, "stem", INPUT_NAME, self.stem, kernel=3, stride=2, activation=ops.Relu6)
         for index, block in enumerate(self.blocks):
             x = add_block(steps, f"block{index}", x, block)
-        x = convolve(steps, "last", x, self.last)
+        x = convolve(steps, "last", x, self.last, activation=ops.Relu6)
         x = steps.add(ops.GlobalAveragePool, "mean", x)
         x = steps.add(ops.Reshape, "features", x, target=(self.last,))
         x = steps.add(ops.Linear, "logits", x, features=len(self.classes))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from facemask_zoo.architectures.layers import convolve
 from facemask_zoo.arguments import check_integer, check_labels, check_numbers
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.graph import operations as ops
@@ -197,8 +198,14 @@ class _Walk:
     def _backbone(self) -> list[str]:
         """Features of the stages that have a level, the finest first."""
         stem = self._pyramid.stem
-        x = self._convolve(
-            "stem", INPUT_NAME, stem.filters, kernel=stem.kernel, stride=stem.stride, relu=True
+        x = convolve(
+            self._steps,
+            "stem",
+            INPUT_NAME,
+            stem.filters,
+            kernel=stem.kernel,
+            stride=stem.stride,
+            activation=ops.Relu,
         )
         features = []
         for index, stage in enumerate(self._pyramid.stages):
@@ -209,14 +216,22 @@ class _Walk:
 
     def _block(self, name: str, x: str, stage: Stage, stride: int) -> str:
         if stage.kind == PLAIN:
-            return self._convolve(name, x, stage.filters, kernel=3, stride=stride, relu=True)
+            return convolve(
+                self._steps,
+                name,
+                x,
+                stage.filters,
+                kernel=3,
+                stride=stride,
+                activation=ops.Relu,
+            )
         return self._separable(name, x, stage.filters, stage.kernel, stride)
 
     def _top_down(self, features: list[str]) -> list[str]:
         """Features of one width, each with what the coarser ones have seen."""
         merged: list[str] = []
         for index in reversed(range(len(features))):
-            x = self._convolve(f"lateral{index}", features[index], self._pyramid.neck)
+            x = convolve(self._steps, f"lateral{index}", features[index], self._pyramid.neck)
             if merged:
                 above = self._steps.add(ops.Upsample, f"raised{index}", merged[0], scales=(2, 2))
                 x = self._steps.add(ops.Add, f"merged{index}", x, above)
@@ -224,40 +239,24 @@ class _Walk:
         return merged
 
     def _output(self, name: str, x: str, level: Level, columns: int) -> str:
-        y = self._convolve(name, x, level.anchors_per_cell * columns)
+        y = convolve(self._steps, name, x, level.anchors_per_cell * columns)
         rows = math.prod(self._steps.shapes[y]) // columns
         last = self._steps.add(ops.Transpose, f"{name}_permute", y, order=(0, 2, 3, 1))
         return self._steps.add(ops.Reshape, f"{name}_reshape", last, target=(rows, columns))
 
     def _separable(self, name: str, x: str, filters: int, kernel: int = 3, stride: int = 1) -> str:
         width = self._steps.shapes[x][0]
-        y = self._convolve(
-            f"{name}_depth", x, width, kernel=kernel, stride=stride, groups=width, relu=True
-        )
-        return self._convolve(f"{name}_point", y, filters, relu=True)
-
-    def _convolve(
-        self,
-        name: str,
-        x: str,
-        filters: int,
-        *,
-        kernel: int = 1,
-        stride: int = 1,
-        groups: int = 1,
-        relu: bool = False,
-    ) -> str:
-        y = self._steps.add(
-            ops.Convolution,
-            name,
+        y = convolve(
+            self._steps,
+            f"{name}_depth",
             x,
-            filters=filters,
-            kernel=(kernel, kernel),
-            strides=(stride, stride),
-            padding=(kernel // 2,) * 4,
-            groups=groups,
+            width,
+            kernel=kernel,
+            stride=stride,
+            groups=width,
+            activation=ops.Relu,
         )
-        return self._steps.add(ops.Relu, f"{name}_relu", y) if relu else y
+        return convolve(self._steps, f"{name}_point", y, filters, activation=ops.Relu)
 
 
 def _level(values: Mapping[str, Any]) -> Level:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from facemask_zoo.architectures.layers import convolve
 from facemask_zoo.arguments import check_integer
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
@@ -49,33 +50,17 @@ def add_block(steps: GraphBuilder, name: str, x: str, block: Block) -> str:
     width = steps.shapes[x][0] * block.expansion
     y = x
     if block.expansion > 1:
-        y = convolve(steps, f"{name}_expand", y, width)
-    y = convolve(steps, f"{name}_depth", y, width, kernel=3, stride=block.stride, groups=width)
-    y = convolve(steps, f"{name}_project", y, block.filters, relu=False)
+        y = convolve(steps, f"{name}_expand", y, width, activation=ops.Relu6)
+    y = convolve(
+        steps,
+        f"{name}_depth",
+        y,
+        width,
+        kernel=3,
+        stride=block.stride,
+        groups=width,
+        activation=ops.Relu6,
+    )
+    y = convolve(steps, f"{name}_project", y, block.filters)
     same = steps.shapes[y] == steps.shapes[x]
     return steps.add(ops.Add, f"{name}_add", x, y) if same else y
-
-
-def convolve(
-    steps: GraphBuilder,
-    name: str,
-    x: str,
-    filters: int,
-    *,
-    kernel: int = 1,
-    stride: int = 1,
-    groups: int = 1,
-    relu: bool = True,
-) -> str:
-    """Append a convolution that keeps the size but for its stride, and return its value's name."""
-    y = steps.add(
-        ops.Convolution,
-        name,
-        x,
-        filters=filters,
-        kernel=(kernel, kernel),
-        strides=(stride, stride),
-        padding=(kernel // 2,) * 4,
-        groups=groups,
-    )
-    return steps.add(ops.Relu6, f"{name}_relu6", y) if relu else y

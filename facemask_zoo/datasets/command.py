@@ -15,8 +15,9 @@ from typing import Any
 from facemask_zoo.datasets import similarity, statistics
 from facemask_zoo.datasets.checks import check
 from facemask_zoo.datasets.labels import LABELS
+from facemask_zoo.datasets.options import add_reading_options, read_labels
 from facemask_zoo.datasets.origins import ORIGINS
-from facemask_zoo.datasets.reading import FORMATS, read, recognise
+from facemask_zoo.datasets.reading import read, recognise
 from facemask_zoo.datasets.sheet import draw_sheet
 from facemask_zoo.datasets.similarity import DISTANCE, Pair
 from facemask_zoo.datasets.splitting import split
@@ -63,14 +64,7 @@ def _add_source(parser: argparse.ArgumentParser, *, optional: bool = False) -> N
         "source", nargs="?" if optional else None, help="annotation file, or folder of the set"
     )
     parser.add_argument("--images", help="folder of the pictures, where it is not the usual one")
-    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS))
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        metavar="NAME=LABEL",
-        help="meaning of a category name, for example with=mask",
-    )
+    add_reading_options(parser)
     parser.add_argument("--json", action="store_true", help="as JSON, on standard output")
 
 
@@ -223,7 +217,7 @@ def _pairs(args: argparse.Namespace, dataset: Dataset, problems: list[Problem]) 
     own = similarity.hash_pictures(dataset.pictures, problems)
     found = [*similarity.find_pairs(*own, distance=args.distance)] if args.near_duplicates else []
     for path in args.against:
-        other = read(path, kind=args.format, labels=_labels(args))
+        other = read(path, kind=args.format, labels=read_labels(args.label))
         theirs = similarity.hash_pictures(other.pictures, problems)
         found += similarity.find_pairs(*own, *theirs, distance=args.distance)
     return found
@@ -234,12 +228,8 @@ def _near_duplicate(pair: Pair) -> Problem:
     return Problem("near-duplicate", str(pair.first.path), detail, "kept")
 
 
-def _labels(args: argparse.Namespace) -> dict[str, str]:
-    return dict(item.partition("=")[::2] for item in args.label)
-
-
 def _read(args: argparse.Namespace) -> Dataset:
-    return read(args.source, args.images, kind=args.format, labels=_labels(args))
+    return read(args.source, args.images, kind=args.format, labels=read_labels(args.label))
 
 
 def _finish(args: argparse.Namespace, problems: Sequence[Problem], facts: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from facemask_zoo.backends import FRAMEWORKS, find_framework
 from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.converters.formats.registry import PRECISIONS
-from facemask_zoo.datasets import FORMATS, LABELS
+from facemask_zoo.datasets.options import add_reading_options
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.evaluation.figures import RATE, RESAMPLES
@@ -41,16 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="COCO .json, .csv, YOLO .yaml, or a folder with VOC, YOLO or faces.csv",
     )
     parser.add_argument("--images", type=Path, metavar="DIR", help="folder of the pictures")
-    parser.add_argument(
-        "--format", default="auto", choices=("auto", *FORMATS), help="of the data (%(default)s)"
-    )
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        metavar="NAME=LABEL",
-        help=f"what a category of the data means: {', '.join(LABELS)}",
-    )
+    add_reading_options(parser)
     _add_parts(parser)
     _add_models(parser)
     _add_measures(parser)

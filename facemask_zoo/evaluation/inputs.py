@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from facemask_zoo.datasets import CheckReport, Dataset, check, read, read_negatives
+from facemask_zoo.datasets.options import read_labels, split_pair
 from facemask_zoo.detections import Detections
 from facemask_zoo.errors import DatasetError, InvalidArgumentError
 from facemask_zoo.evaluation.figures import Settings
@@ -91,7 +92,7 @@ def read_inputs(args: argparse.Namespace) -> Inputs:
 
 
 def _read(args: argparse.Namespace) -> Dataset:
-    labels = dict(_split("--label", "NAME=LABEL", text, last=True) for text in args.label)
+    labels = read_labels(args.label)
     return read(args.data, args.images, kind=args.format, labels=labels)
 
 
@@ -131,7 +132,7 @@ def _read_negatives(args: argparse.Namespace) -> Dataset | None:
 def _groups(texts: Iterable[str], dataset: Dataset) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
-        name, members = _split("--group", "NAME=A,B", text)
+        name, members = split_pair("--group", "NAME=A,B", text)
         if name in found or name in dataset.sources:
             raise InvalidArgumentError(f"--group: the name {name!r} is taken.")
         found[name] = tuple(members.split(","))
@@ -174,7 +175,7 @@ def _named_files(
 ) -> Iterator[tuple[str, float, Path]]:
     """Name, threshold and file of each NAME[@CONF]=FILE."""
     for text in texts:
-        head, file = _split(option, "NAME[@CONF]=FILE", text)
+        head, file = split_pair(option, "NAME[@CONF]=FILE", text)
         name, _, stated = head.partition("@")
         try:
             conf = float(stated) if stated else (CONF if default is None else default)
@@ -183,11 +184,3 @@ def _named_files(
         if not 0 <= conf <= 1:
             raise InvalidArgumentError(f"{option}: expected a threshold of 0..1 in {text!r}.")
         yield name, conf, Path(file)
-
-
-def _split(option: str, form: str, text: str, *, last: bool = False) -> tuple[str, str]:
-    """The two sides of the first (or last) ``=``."""
-    left, separator, right = text.rpartition("=") if last else text.partition("=")
-    if not (left and separator and right):
-        raise InvalidArgumentError(f"{option}: expected {form}, but got {text!r}.")
-    return left, right

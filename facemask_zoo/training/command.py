@@ -11,8 +11,8 @@ import torch
 
 from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.cards import DEFAULT_MODEL
-from facemask_zoo.datasets import FORMATS
 from facemask_zoo.datasets.face_crops import FaceCrops
+from facemask_zoo.datasets.options import add_reading_options, read_labels
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.store import open_weights
 from facemask_zoo.tasks.preprocessing import LETTERBOX
@@ -52,14 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="annotations: COCO file, VOC or YOLO folder, CSV file; for a landmark network, crops",
     )
     parser.add_argument("--images", default="", help="folder of the pictures (beside --data)")
-    parser.add_argument("--format", default="auto", choices=("auto", *FORMATS))
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        metavar="NAME=LABEL",
-        help="meaning of a category name in --data, for example with=mask",
-    )
+    add_reading_options(parser)
     parser.add_argument("--negatives", default="", help="folder of pictures without faces")
     parser.add_argument(
         "--masked", default="", metavar="FILE", help="annotations.json of `facemask-zoo mask`"
@@ -191,12 +184,11 @@ def _with_drawn_masks(args: argparse.Namespace, data: DataConfig) -> DataConfig:
 
 
 def _data(args: argparse.Namespace) -> DataConfig:
-    labels = dict(item.partition("=")[::2] for item in args.label)
     return DataConfig(
         annotations=args.data,
         images=args.images,
         format=args.format,
-        labels=labels,
+        labels=read_labels(args.label),
         negatives=args.negatives,
     )
 

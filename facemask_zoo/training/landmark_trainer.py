@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
-import json
 import logging
 import time
 from pathlib import Path
@@ -21,22 +20,20 @@ from facemask_zoo.cards import LANDMARKS, ModelCard
 from facemask_zoo.datasets.face_crops import FaceCrops
 from facemask_zoo.datasets.landmarks import eye_distance
 from facemask_zoo.errors import DatasetError, InvalidArgumentError
-from facemask_zoo.files import atomic_path
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import write
 from facemask_zoo.training.checkpoint import load_checkpoint, save_checkpoint
-from facemask_zoo.training.config import read_values
 from facemask_zoo.training.landmark_batches import FaceBatch, FaceBatches
 from facemask_zoo.training.landmark_config import LandmarkLossConfig, LandmarkTrainingConfig
 from facemask_zoo.training.model import TrainableGraph
-from facemask_zoo.training.optimise import Average, learning_rate, make_optimiser
+from facemask_zoo.training.optimise import Average, Descent
 from facemask_zoo.training.trainer import (
     CHECKPOINT_NAME,
-    CONFIG_NAME,
     PRECISIONS,
     WEIGHTS_NAME,
     check_folder,
     open_device,
+    record_config,
 )
 
 logger = logging.getLogger(__name__)
@@ -73,8 +70,6 @@ class LandmarkTrainer:
 
     Attributes:
         model: The network as it is trained.
-        average: The running average of its weights, which is what is exported.
-        step: Number of steps done.
 
     Raises:
         OutputError: The folder holds files that this run would replace and could not go on from.
@@ -96,7 +91,6 @@ class LandmarkTrainer:
             check_folder(folder, LandmarkTrainingConfig.from_dict)
         self.config = config
         self.folder = folder
-        self.step = 0
         self._overwrite = overwrite
         self._device = open_device(device)
         self._dtype = PRECISIONS[precision]
@@ -110,8 +104,17 @@ class LandmarkTrainer:
         self.model = TrainableGraph(config.network.graph, (), branches=False)
         self._start_at_the_mean()
         self.model.to(self._device, memory_format=torch.channels_last)
-        self.average = Average(self.model, config.schedule.ema_decay)
-        self._optimiser = make_optimiser(self.model, config.schedule)
+        self._descent = Descent(self.model, config.schedule)
+
+    @property
+    def average(self) -> Average:
+        """The running average of the weights, which is what is exported."""
+        return self._descent.average
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return self._descent.step
 
     def run(self, log_every: int = 100) -> None:
         """Train to the end, from the checkpoint in the folder if there is one.
@@ -128,8 +131,7 @@ class LandmarkTrainer:
         if checkpoint.exists() and not self._overwrite:
             self._go_on(load_checkpoint(checkpoint))
         else:
-            with atomic_path(self.folder / CONFIG_NAME, overwrite=True) as path:
-                path.write_text(json.dumps(self.config.to_dict(), indent=1) + "\n")
+            record_config(self.folder, self.config, goes_on=False)
             (self.folder / LOG_NAME).write_text(",".join(FIELDS) + "\n")
         steps, start, losses = self.config.schedule.end, time.monotonic(), []
         for step in tqdm(range(self.step, steps), initial=self.step, total=steps, unit="step"):
@@ -145,19 +147,11 @@ class LandmarkTrainer:
         Returns:
             The loss before the step.
         """
-        schedule = self.config.schedule
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, schedule)
         self.model.train()
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             points, pose = self.model(self._input(batch))
         loss = landmark_loss(points.float().cpu(), pose.float().cpu(), batch, self.config.loss)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-        self._optimiser.step()
-        self.average.update(self.model)
-        self.step += 1
+        self._descent.take(loss)
         return float(loss.detach())
 
     @torch.no_grad()
@@ -181,34 +175,28 @@ class LandmarkTrainer:
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights in canonical form."""
-        state = {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_updates": self.average.updates,
-            "optimiser": self._optimiser.state_dict(),
-            "data": self._fingerprint,
-        }
+        state = {**self._descent.state(), "data": self._fingerprint}
         save_checkpoint(self.folder / CHECKPOINT_NAME, state)
         write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors", overwrite=True)
 
     def _go_on(self, state: dict[str, Any]) -> None:
         if state["data"] != self._fingerprint:
             raise InvalidArgumentError(f"{self.folder} holds a run on other faces.")
-        recorded = LandmarkTrainingConfig.from_dict(read_values(self.folder / CONFIG_NAME))
-        if dataclasses.replace(recorded, schedule=self.config.schedule) != self.config:
-            raise InvalidArgumentError(f"{self.folder} holds a run of another configuration.")
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.updates = state["average_updates"]
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
+        record_config(self.folder, self.config, goes_on=True)
+        self._descent.restore(state)
         logger.info("Going on from step %d of %s.", self.step, self.folder)
 
     def _log(self, loss: float, seconds: float) -> None:
         errors = self.errors()
-        rate = float(self._optimiser.param_groups[0]["lr"])
-        row = (self.step, rate, loss, errors.bare, errors.masked, errors.degrees, seconds)
+        row = (
+            self.step,
+            self._descent.rate,
+            loss,
+            errors.bare,
+            errors.masked,
+            errors.degrees,
+            seconds,
+        )
         with (self.folder / LOG_NAME).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([f"{value:.6g}" for value in row])
 

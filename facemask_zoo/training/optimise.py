@@ -1,9 +1,10 @@
-"""Learning rate, optimiser and the running average of the weights."""
+"""Descent: learning rate, optimiser and the running average of the weights."""
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,3 +64,57 @@ class Average:
                 value.lerp_(current[name], 1 - decay)
             else:
                 value.copy_(current[name])
+
+
+class Descent:
+    """A model on its way down: what a run needs to go on as if nothing had happened.
+
+    Args:
+        model: What to train.
+        schedule: How long and how fast.
+
+    Attributes:
+        average: The running average of the model's weights.
+        step: Number of steps done.
+    """
+
+    def __init__(self, model: Trainable, schedule: ScheduleConfig) -> None:
+        self.average = Average(model, schedule.ema_decay)
+        self.step = 0
+        self._model = model
+        self._schedule = schedule
+        self._optimiser = make_optimiser(model, schedule)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return float(self._optimiser.param_groups[0]["lr"])
+
+    def take(self, loss: torch.Tensor) -> None:
+        """One step against the gradient of a loss."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, self._schedule)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._model.parameters(), self._schedule.clip)
+        self._optimiser.step()
+        self.average.update(self._model)
+        self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and numbers for a checkpoint."""
+        return {
+            "step": self.step,
+            "model": self._model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "average_updates": self.average.updates,
+            "optimiser": self._optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self._model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["average_updates"]
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]

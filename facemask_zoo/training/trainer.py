@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from facemask_zoo.arguments import check_count
 from facemask_zoo.cards import ModelCard
 from facemask_zoo.errors import DeviceError, FaceMaskZooError, InvalidArgumentError, OutputError
-from facemask_zoo.files import atomic_path, check_place
+from facemask_zoo.files import check_place, write_json
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import write
 from facemask_zoo.ssd import anchors
@@ -26,11 +25,12 @@ from facemask_zoo.store import open_weights
 from facemask_zoo.tasks.preprocessing import LETTERBOX, SQUEEZE, Preprocessing
 from facemask_zoo.training.assignment import assign
 from facemask_zoo.training.checkpoint import SUFFIX, load_checkpoint, save_checkpoint
-from facemask_zoo.training.config import TrainingConfig, read_config, read_values
+from facemask_zoo.training.config import TrainingConfig, read_values
 from facemask_zoo.training.data import Batch, Batches, as_input, iterate
+from facemask_zoo.training.landmark_config import LandmarkTrainingConfig
 from facemask_zoo.training.losses import Losses, decode, detection_loss
 from facemask_zoo.training.model import Trainable, make_trainable
-from facemask_zoo.training.optimise import Average, learning_rate, make_optimiser
+from facemask_zoo.training.optimise import Average, Descent
 from facemask_zoo.training.photographs import Photograph, fingerprint
 from facemask_zoo.training.record import LOG_NAME, Record
 
@@ -59,8 +59,6 @@ class Trainer:
 
     Attributes:
         model: The network as it is trained.
-        average: The running average of its weights, which is what is exported.
-        step: Number of steps done.
 
     Raises:
         OutputError: The folder holds files that this run would replace and could not go on from.
@@ -86,7 +84,6 @@ class Trainer:
             check_folder(folder)
         self.config = config
         self.folder = folder
-        self.step = 0
         self._device = open_device(device)
         self._dtype = PRECISIONS[precision]
         self._workers = workers
@@ -103,8 +100,7 @@ class Trainer:
         )
         torch.manual_seed(config.seed)
         self.model = self._make_model()
-        self.average = Average(self.model, config.schedule.ema_decay)
-        self._optimiser = make_optimiser(self.model, config.schedule)
+        self._descent = Descent(self.model, config.schedule)
         if config.start.endswith(SUFFIX):
             self.restore({**load_checkpoint(Path(config.start)), "step": 0})
 
@@ -130,7 +126,7 @@ class Trainer:
                 )
             self.restore(state)
             logger.info("Going on from step %d of %s.", self.step, self.folder)
-        self._write_config()
+        record_config(self.folder, self.config, goes_on=bool(self.step))
         steps = self.config.schedule.end
         with Record(self.folder, self.step, tensorboard=tensorboard) as record:
             for losses in self._steps():
@@ -143,7 +139,17 @@ class Trainer:
     @property
     def rate(self) -> float:
         """The learning rate of the last step."""
-        return float(self._optimiser.param_groups[0]["lr"])
+        return self._descent.rate
+
+    @property
+    def average(self) -> Average:
+        """The running average of the weights, which is what is exported."""
+        return self._descent.average
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return self._descent.step
 
     def train_step(self, batch: Batch) -> Losses:
         """One step of gradient descent.
@@ -154,17 +160,9 @@ class Trainer:
         Returns:
             The losses before the step, detached.
         """
-        schedule = self.config.schedule
-        for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self.step, schedule)
         self.model.train()
         losses = self.losses(batch)
-        self._optimiser.zero_grad(set_to_none=True)
-        losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), schedule.clip)
-        self._optimiser.step()
-        self.average.update(self.model)
-        self.step += 1
+        self._descent.take(losses.total)
         return losses.detach()
 
     def losses(self, batch: Batch) -> Losses:
@@ -200,51 +198,28 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint and the averaged weights in canonical form."""
         if not (self.folder / CONFIG_NAME).exists():
-            self._write_config()
+            record_config(self.folder, self.config, goes_on=bool(self.step))
         save_checkpoint(self.folder / CHECKPOINT_NAME, self.state())
         write(self.trained(), self.folder / WEIGHTS_NAME, "safetensors", overwrite=True)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on as if nothing had happened."""
         return {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_updates": self.average.updates,
-            "optimiser": self._optimiser.state_dict(),
+            **self._descent.state(),
             "random": torch.get_rng_state(),
             "data": self._fingerprint,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what :meth:`state` returned."""
-        self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.updates = state["average_updates"]
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._descent.restore(state)
         torch.set_rng_state(state["random"])
-        self.step = state["step"]
 
     def _steps(self) -> Iterator[Losses]:
         total = self.config.schedule.end
         batches = iterate(self._batches, self.step, self._workers)
         for batch in tqdm(batches, total=total, initial=self.step, unit="step"):
             yield self.train_step(batch)
-
-    def _write_config(self) -> None:
-        """Record the configuration; a run goes on under its own alone, or it could not be repeated.
-
-        The schedule may change: its steps before the decay are the same for every length.
-        """
-        values = json.loads(json.dumps(self.config.to_dict()))
-        target = self.folder / CONFIG_NAME
-        if self.step and target.exists():
-            # As it is read, since fields that came later are not in older files.
-            recorded = read_config(target)
-            if dataclasses.replace(recorded, schedule=self.config.schedule) != self.config:
-                raise InvalidArgumentError(f"{self.folder} holds a run of another configuration.")
-        with atomic_path(target, overwrite=True) as path:
-            path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
     def _make_model(self) -> Trainable:
         start = self.config.start
@@ -268,6 +243,30 @@ class Trainer:
 
     def _input(self, batch: Batch) -> Tensor:
         return as_input(batch.pictures, self._dtype, self._device)
+
+
+def record_config(
+    folder: Path, config: TrainingConfig | LandmarkTrainingConfig, *, goes_on: bool
+) -> None:
+    """Record a configuration; a run goes on under its own alone, or it could not be repeated.
+
+    The schedule may change: its steps before the decay are the same for every length.
+
+    Args:
+        folder: Of the run.
+        config: What it goes by.
+        goes_on: Whether it goes on from a checkpoint.
+
+    Raises:
+        InvalidArgumentError: What it goes on from was of another configuration.
+    """
+    target = folder / CONFIG_NAME
+    if goes_on and target.exists():
+        # As it is read, since fields that came later are not in older files.
+        recorded = type(config).from_dict(read_values(target))
+        if dataclasses.replace(recorded, schedule=config.schedule) != config:
+            raise InvalidArgumentError(f"{folder} holds a run of another configuration.")
+    write_json(target, config.to_dict(), overwrite=True)
 
 
 def check_folder(folder: Path, read: Callable[[Any], Any] = TrainingConfig.from_dict) -> None:

@@ -16,20 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageCms
-from seeded import SMALL, seeded_model
+from seeded import SMALL
 
-from facemask_zoo import Detector, FaceMaskZooError, ImageError, model_files
+from facemask_zoo import Detector, FaceMaskZooError, ImageError
 from facemask_zoo.images import IMAGE_SUFFIXES, load_image, read_size
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import postprocess
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory):
+def detector(weights):
     """Random weights: some faces are found everywhere."""
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return Detector.load(path, framework="onnx", conf=0.8)
+    return Detector.load(weights, framework="onnx", conf=0.8)
 
 
 def encoded(image: Image.Image, kind: str, **options) -> bytes:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 from places import ROOT
-from seeded import SMALL, seeded_model
 
-from facemask_zoo import Detector, FaceMaskZooError, ImageError, cli, model_files
+from facemask_zoo import Detector, FaceMaskZooError, ImageError, cli
 from facemask_zoo.images import load_image, save_image
 from facemask_zoo.video import expand, frames
 
@@ -37,13 +36,6 @@ ODD_NAMES = [
     "\x1b[31mred.jpg",
     "1.jpg",
 ]
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return path
 
 
 @pytest.fixture(scope="module")

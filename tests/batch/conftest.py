@@ -10,9 +10,7 @@ import needs
 import numpy as np
 import pytest
 from PIL import Image
-from seeded import SMALL, seeded_model
 
-from facemask_zoo import model_files
 from facemask_zoo.batch.job import Job, work
 from facemask_zoo.batch.parts import Part
 from facemask_zoo.batch.units import Unit
@@ -42,11 +40,9 @@ def here() -> HereEngine:
 
 
 @pytest.fixture(scope="session")
-def loading(tmp_path_factory) -> dict[str, Any]:
+def loading(weights: Path) -> dict[str, Any]:
     """A small network, so that little time goes into it."""
-    path = tmp_path_factory.mktemp("weights") / "seeded.safetensors"
-    model_files.write(seeded_model(SMALL, 3), path, "safetensors")
-    return {"model": str(path), "framework": "onnx", "threads": 1, "conf": 0.4}
+    return {"model": str(weights), "framework": "onnx", "threads": 1, "conf": 0.4}
 
 
 @pytest.fixture(scope="session")

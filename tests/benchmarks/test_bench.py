@@ -14,7 +14,14 @@ from PIL import Image
 from places import PICTURES
 
 from facemask_zoo import Detector
-from facemask_zoo.benchmarks import bench_results, cases, command, growth, peers, performance
+from facemask_zoo.benchmarks import (
+    bench_results,
+    command,
+    growth,
+    peers,
+    performance,
+    processes,
+)
 from facemask_zoo.benchmarks.cases import Case, Settings, in_process, plan
 from facemask_zoo.benchmarks.timing import Summary
 from facemask_zoo.cards import load_card
@@ -138,8 +145,8 @@ def test_a_process_that_dies_is_a_problem_not_an_exception():
 
 
 def test_a_process_that_hangs_is_ended(monkeypatch):
-    monkeypatch.setattr(cases, "LONGEST_SECONDS", 1)
-    assert "did not end" in cases.run_python("-c", "import time; time.sleep(60)")["problem"]
+    monkeypatch.setattr(processes, "LONGEST_SECONDS", 1)
+    assert "did not end" in processes.run_python("-c", "import time; time.sleep(60)")["problem"]
 
 
 def test_summary_by_hand():
