@@ -8,7 +8,7 @@ import threading
 import time
 from types import TracebackType
 
-from facemask_zoo.arguments import check_number
+from facemask_zoo.arguments import check_count, check_number
 from facemask_zoo.errors import AddressError, UnreachableError
 from facemask_zoo.guarded_http import look_up, responding, split_address
 from facemask_zoo.tracking.stays import Event
@@ -96,7 +96,8 @@ class Webhook:
         look_up(split_address(address), allow_private)
         self._address, self._allow_private = address, allow_private
         self._timeout = check_number("timeout", timeout, 0.01, threading.TIMEOUT_MAX)
-        self._retries = int(check_number("retries", retries, 0))
+        check_count("retries", retries, 0)
+        self._retries = int(retries)
         self._pause = check_number("pause", pause, 0)
         self._patience = check_number("patience", patience, 0, threading.TIMEOUT_MAX)
         self.sent = self.failed = 0

@@ -131,6 +131,8 @@ class LandmarkTrainer:
         if checkpoint.exists() and not self._overwrite:
             self._go_on(load_checkpoint(checkpoint))
         else:
+            if self._overwrite:
+                self.save()  # first of all, lest a later call go on from what was there
             record_config(self.folder, self.config, goes_on=False)
             (self.folder / LOG_NAME).write_text(",".join(FIELDS) + "\n")
         steps, start, losses = self.config.schedule.end, time.monotonic(), []

@@ -16,6 +16,7 @@ from facemask_zoo.datasets.face_crops import FaceCrops
 from facemask_zoo.datasets.landmarks import MIRRORED
 from facemask_zoo.errors import DatasetError, OutputError
 from facemask_zoo.graph import reference
+from facemask_zoo.training.checkpoint import load_checkpoint
 from facemask_zoo.training.config import ScheduleConfig, find_config, read_values
 from facemask_zoo.training.landmark_batches import FaceBatches, Placement, _mirror, as_batch
 from facemask_zoo.training.landmark_config import (
@@ -29,7 +30,7 @@ from facemask_zoo.training.landmark_trainer import (
     choose_groups,
     landmark_loss,
 )
-from facemask_zoo.training.trainer import WEIGHTS_NAME
+from facemask_zoo.training.trainer import CHECKPOINT_NAME, WEIGHTS_NAME
 
 SIDE = 64
 PLAIN = FaceAugmentConfig(0, 0, (1.0, 1.0), 0, 0, 0, 8, 0, 0)
@@ -108,6 +109,22 @@ def test_a_run_that_was_cut_off_ends_like_one_that_was_not(toys, tmp_path):
     other = dataclasses.replace(config, seed=5)
     with pytest.raises(InvalidArgumentError, match="another configuration"):
         LandmarkTrainer(other, toys, tmp_path / "parts").run()
+
+
+def test_a_run_that_begins_anew_never_goes_on_from_the_old_one(toys, tmp_path, monkeypatch):
+    schedule = ScheduleConfig(3, batch_size=8, warmup=1)
+    LandmarkTrainer(make_config(schedule=schedule), toys, tmp_path).run()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    anew = make_config(schedule=schedule, seed=5)
+    with monkeypatch.context() as patch:
+        patch.setattr(LandmarkTrainer, "train_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            LandmarkTrainer(anew, toys, tmp_path, overwrite=True).run()
+    assert load_checkpoint(tmp_path / CHECKPOINT_NAME)["step"] == 0
+    LandmarkTrainer(anew, toys, tmp_path).run()
 
 
 def test_without_faces_to_measure_on_errors_are_no_numbers(toys, tmp_path):
