@@ -28,14 +28,14 @@ class _Pages(http.server.BaseHTTPRequestHandler):
             self._answer(302, {"Location": "file:///etc/passwd"})
         elif page == "/slow.jpg":
             self._answer(200, {})
-            for _ in range(100):
+            for _ in range(600):
                 self.wfile.write(b"x")
                 self.wfile.flush()
                 time.sleep(0.1)
         elif page == "/slow-headers.jpg":
             self.send_response(200)
             self.flush_headers()
-            for _ in range(100):
+            for _ in range(600):
                 self.wfile.write(b"X")
                 self.wfile.flush()
                 time.sleep(0.1)
@@ -109,7 +109,7 @@ def test_size_and_time_are_limited(server):
         start = time.monotonic()
         with pytest.raises(ImageError, match="too long"):
             fetch_image(f"{server}/{page}", timeout=0.5, allow_private=True)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 40  # it would have taken a minute
 
 
 @pytest.mark.parametrize(

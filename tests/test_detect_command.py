@@ -288,7 +288,7 @@ def test_control_c_ends_with_130(kind, weights, tmp_path):
     process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == STOPPED
     assert b"Traceback" not in errors
 
@@ -309,7 +309,7 @@ def test_what_was_found_before_control_c_is_kept(weights, tmp_path):
     process.stdout.readline()
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    seen, errors = process.communicate(timeout=60)
+    seen, errors = process.communicate(timeout=300)
     assert process.returncode == STOPPED, errors
     assert b"Traceback" not in errors
     lines = [json.loads(line) for line in seen.splitlines()]

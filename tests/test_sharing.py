@@ -63,6 +63,7 @@ class _Overlapping(Backend):
     """Records whether calls of `_run` overlap."""
 
     formats = ("safetensors",)
+    seconds = 1
 
     @classmethod
     def version(cls) -> str:
@@ -72,12 +73,13 @@ class _Overlapping(Backend):
         self.barrier = threading.Barrier(2)
 
     def _run(self, batch: Batch) -> Outputs:
-        self.barrier.wait(1)
+        self.barrier.wait(self.seconds)
         return {s.name: np.zeros((1, *s.shape), np.float32) for s in self.signature.outputs}
 
 
 class _ThreadSafe(_Overlapping):
     thread_safe = True
+    seconds = 60
 
 
 def test_a_backend_is_locked_unless_it_says_that_it_is_thread_safe():

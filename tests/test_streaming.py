@@ -102,7 +102,7 @@ def read_frames(monkeypatch):
 def _no_thread_stays():
     before = threading.active_count()
     yield
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while sum(is_ours(thread) for thread in threading.enumerate()) > 0:
         assert time.monotonic() < until, (before, threading.enumerate())
         time.sleep(0.02)
@@ -192,13 +192,13 @@ def test_a_camera_that_never_answers_is_an_error(detector, camera, monkeypatch):
 
 
 def test_a_stream_of_a_silent_camera_is_closed_at_once(detector, camera, monkeypatch):
-    monkeypatch.setattr(video, "_OPEN_TIMEOUT_SECONDS", 8.0)
+    monkeypatch.setattr(video, "_OPEN_TIMEOUT_SECONDS", 20.0)
     stream = detector.stream([camera(None)], reconnect=1)
     waiting = threading.Timer(0.5, stream.close)
     waiting.start()
     began = time.monotonic()
     assert list(stream) == []
-    assert time.monotonic() - began < 7
+    assert time.monotonic() - began < 18
 
 
 def test_closing_ends_it_and_leaving_it_does_too(detector, clip):

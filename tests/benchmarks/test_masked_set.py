@@ -85,5 +85,5 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     assert len(children) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=120)
     assert not alive

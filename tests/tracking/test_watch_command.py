@@ -220,7 +220,7 @@ def test_a_camera_is_stopped_by_a_signal_and_what_was_seen_is_kept(number, tmp_p
         )
         event = json.loads(process.stdout.readline())
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         server.shutdown()
     assert process.returncode == 128 + number, errors
     assert number != signal.SIGINT or process.returncode == STOPPED

@@ -32,10 +32,10 @@ class _Hooks(http.server.BaseHTTPRequestHandler):
             return self._answer(int(value))
         if kind == "redirect":
             return self._answer(307, {"Location": f"http://127.0.0.1:{self.server.other}/stolen"})
-        if kind == "slow":
-            time.sleep(float(value))
+        if kind == "held":
+            self.server.release.wait(60)
         if kind == "drip":
-            for _ in range(100):
+            for _ in range(600):
                 self.wfile.write(b"H")
                 self.wfile.flush()
                 time.sleep(0.1)
@@ -65,10 +65,12 @@ class _Server(http.server.ThreadingHTTPServer):
 def server():
     with _Server(("127.0.0.1", 0), _Hooks) as running:
         running.came, running.failures = [], collections.Counter()
+        running.release = threading.Event()
         running.other = running.server_port
         threading.Thread(target=running.serve_forever, daemon=True).start()
         running.address = f"http://127.0.0.1:{running.server_port}"
         yield running
+        running.release.set()
         running.shutdown()
 
 
@@ -109,7 +111,7 @@ def test_a_server_that_fails_is_tried_again_and_then_given_up(server, caplog):
 def test_pauses_double(server):
     start = time.monotonic()
     deliver(server, "/status/500", retries=3, pause=0.1)
-    assert 0.7 <= time.monotonic() - start < 3
+    assert time.monotonic() - start >= 0.7
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 300, 302])
@@ -131,12 +133,12 @@ def test_redirects_are_not_followed(server, caplog):
     assert "not followed" in caplog.text
 
 
-@pytest.mark.parametrize("path", ["/slow/3", "/drip"])
+@pytest.mark.parametrize("path", ["/held", "/drip"])
 def test_slow_servers_are_cut_off(server, path):
     start = time.monotonic()
     with pytest.raises(UnreachableError, match="too long"):
         post(server.address + path, b"{}", timeout=0.4, allow_private=True)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 40  # they would have taken a minute
 
 
 def test_what_is_no_http_is_an_error(server):
@@ -150,18 +152,18 @@ def test_what_is_no_http_is_an_error(server):
 
 
 def test_sending_does_not_hold_the_video_up(server):
-    with Webhook(f"{server.address}/slow/1", allow_private=True) as hook:
-        start = time.monotonic()
+    with Webhook(f"{server.address}/held", timeout=60, allow_private=True) as hook:
         for number in range(3):
             hook(event(number))
-        assert time.monotonic() - start < 0.5
+        assert hook.sent == 0
+        server.release.set()
     assert hook.sent == 3
 
 
 def test_the_end_is_waited_for_but_not_forever(server, caplog):
     start = time.monotonic()
-    hook = deliver(server, "/status/503", 4, retries=50, pause=30, patience=0.5)
-    assert time.monotonic() - start < 3
+    hook = deliver(server, "/status/503", 4, retries=50, pause=60, patience=0.5)
+    assert time.monotonic() - start < 40  # less than one pause
     assert hook.failed == 4
     assert "gave up" in caplog.text
 
