@@ -99,7 +99,7 @@ class Detector:
 
         Args:
             model: A name of :func:`list_models`, or the path of a weights file in any format that
-                the zoo reads.
+                the zoo reads; with ``@640`` or ``@480x640`` behind it for an `input_size`.
             framework: A name of :func:`list_frameworks`; ``"auto"`` takes the fastest of those
                 installed that has the device and precision.
             device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.

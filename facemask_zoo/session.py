@@ -19,7 +19,7 @@ from facemask_zoo.errors import (
 )
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.signature import Signature
-from facemask_zoo.store import Weights, open_weights
+from facemask_zoo.store import Weights, open_weights, split_size
 
 AUTO = "auto"
 """The fastest framework that is installed and has the device and precision asked for."""
@@ -93,7 +93,7 @@ def open_session(
 def place(model: str | os.PathLike[str]) -> str:
     """A model's name; or where its file lies, also for a process in another folder."""
     name = path_text("model", model)
-    return name if name in list_models() else os.path.abspath(name)
+    return name if split_size(name)[0] in list_models() else os.path.abspath(name)
 
 
 def _open_again(arguments: dict[str, Any]) -> Session:

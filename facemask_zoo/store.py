@@ -195,21 +195,28 @@ class Weights:
         return path
 
 
+_SIZED = re.compile(r"(?P<model>.+)@(?P<height>[0-9]{1,5})(?:x(?P<width>[0-9]{1,5}))?")
+
+
 def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weights:
     """Find a model.
 
     Args:
-        model: A name of :func:`list_models`, or the path of a weights file in any readable format.
+        model: A name of :func:`list_models`, or the path of a weights file in any readable format;
+            ``@640`` or ``@480x640`` (height, width) behind it is the size of the input.
         trust: Run a file as it is, whatever precision it is in. Only its card is read; for the
             rest, the framework's own parser is relied on.
 
     Raises:
         UnknownNameError: It is neither.
-        InvalidArgumentError: It is no text and no path.
+        InvalidArgumentError: It is no text and no path, or another size does not fit it.
         WeightsError: The file is damaged or of an unknown format; or it shall run as it is and
             holds no card.
     """
     name = path_text("model", model)
+    name, size = split_size(name)
+    if size:
+        return open_weights(name, trust=trust).with_input_size(size)
     if name in list_models():
         return Weights(load_card(name))
     path = Path(name)
@@ -221,6 +228,18 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
         return Weights(model_files.read_card(path, row), path, row.name)
     content = model_files.read(path)
     return Weights(content.card, path, content=content)
+
+
+def split_size(model: str) -> tuple[str, tuple[int, int] | None]:
+    """Part ``zoo-m@640`` or ``zoo-m@480x640`` into the model and (height, width) of its input.
+
+    The size is None where the text has none, or is the path of something.
+    """
+    found = None if Path(model).exists() else _SIZED.fullmatch(model)
+    if not found:
+        return model, None
+    height = int(found["height"])
+    return found["model"], (height, int(found["width"] or height))
 
 
 def cache_folder() -> Path:

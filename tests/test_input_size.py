@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from pyramids import SMALL, seeded_pyramid
 
-from facemask_zoo import Detector, InvalidArgumentError, model_files
+from facemask_zoo import Detector, InvalidArgumentError, UnknownNameError, model_files
 from facemask_zoo.graph import reference
 from facemask_zoo.ssd import postprocess
+from facemask_zoo.store import split_size
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,25 @@ def test_the_padding_holds_no_faces(path):
 def test_sizes_that_do_not_fit_are_refused(size, path):
     with pytest.raises(InvalidArgumentError, match="input_size"):
         Detector.load(path, input_size=size)
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", 64), ("64x128", (64, 128)), ("96x96", 96)])
+def test_a_size_may_stand_behind_the_name(text, size, path):
+    detector = pickle.loads(pickle.dumps(Detector.load(f"{path}@{text}", conf=0.0)))
+    assert detector.input_size == size
+    image = photograph(150, 200)
+    expected = Detector.load(path, input_size=size, conf=0.0).detect(image)
+    np.testing.assert_array_equal(detector.detect(image).boxes, expected.boxes)
+
+
+def test_a_file_may_have_a_name_that_ends_like_a_size(path, tmp_path):
+    odd = tmp_path / "mine.safetensors@64"
+    odd.write_bytes(path.read_bytes())
+    assert split_size(str(odd)) == (str(odd), None)
+    with pytest.raises(UnknownNameError):
+        Detector.load("nothing@64")
+    with pytest.raises(InvalidArgumentError, match="'zoo-260' has one input size alone"):
+        Detector.load("zoo-260@320")
 
 
 def test_models_of_one_size_say_so():

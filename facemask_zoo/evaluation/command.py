@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import re
@@ -26,7 +27,7 @@ from facemask_zoo.evaluation.table import render
 from facemask_zoo.files import check_place
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
-from facemask_zoo.store import open_weights
+from facemask_zoo.store import open_weights, split_size
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="*",
         default=[DEFAULT_MODEL],
-        help=f"names or files; none to measure files of results alone ({DEFAULT_MODEL})",
+        help="names or files, with @640 or @480x640 behind it for another input size; "
+        f"none to measure files of results alone ({DEFAULT_MODEL})",
     )
     parser.add_argument(
         "--framework",
@@ -238,6 +240,8 @@ def _measure(args: argparse.Namespace, model: str, framework: str, task: Task) -
     )
     start = time.perf_counter()
     result = evaluate(detector, task, conf=args.conf)
+    if split_size(model)[1]:
+        result = dataclasses.replace(result, model=f"{result.model}@{model.rpartition('@')[2]}")
     seconds = time.perf_counter() - start
     log.info("%s: %d pictures in %.1f s", result.name, len(task.dataset), seconds)
     return result
