@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pyramids import seeded_pyramid
 
 from facemask_zoo import model_files
 from facemask_zoo.backends import FRAMEWORKS
@@ -144,6 +145,17 @@ def test_two_frameworks_give_the_same_figures(weights, data, capsys):
     for label, slices in first["average_precision"].items():
         for size, average in slices.items():
             assert second["average_precision"][label][size] == pytest.approx(average, abs=1e-3)
+
+
+def test_one_model_is_measured_at_several_sizes(tmp_path, data, capsys):
+    path = tmp_path / "any.safetensors"
+    model_files.write(seeded_pyramid(), path, "safetensors")
+    models = (path, f"{path}@96", f"{path}@64x128")
+    assert call("--data", data, "--model", *models, "--resamples", "0", "--json") == 0
+    runs = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    name = seeded_pyramid().card.name
+    assert [run["model"] for run in runs] == [name, f"{name}@96", f"{name}@64x128"]
+    assert len({json.dumps({**run, "model": ""}) for run in runs}) == len(models)
 
 
 @pytest.mark.parametrize(
