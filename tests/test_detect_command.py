@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -123,6 +124,25 @@ def test_parts_of_a_video(detect, video, tmp_path, capsys):
     for wrong in (["--every", 0], ["--start", -1], ["--start", 2, "--end", 1]):
         assert detect(video, *wrong) == 1
     assert "end: expected more than start" in capsys.readouterr().err
+
+
+def test_windows_over_pictures_and_videos(detect, detector, demo_picture, video, capsys):
+    words = ("--tiles", 97, "--conf", 0.1, "--json")
+    low = dataclasses.replace(detector, conf=0.1)
+    assert detect(demo_picture, *words) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        low.detect(str(demo_picture), tiles=97).to_json()
+    )
+    assert detect(video, *words, "--end", 0.2) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    image = next(frames(video)).image
+    assert len(first["detections"]) == len(low.detect(image, tiles=97)) != len(low.detect(image))
+
+
+def test_windows_that_gain_nothing_are_refused(detect, portrait, tmp_path, capsys):
+    assert detect(portrait, "--tiles", 48, "--csv", tmp_path / "faces.csv") == 1
+    assert "expected a side of at least 49 pixels, but got 48" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blurred_pictures_show_no_face(detect, detector, portrait, tmp_path, capsys):
