@@ -126,6 +126,35 @@ def test_parts_of_a_video(detect, video, tmp_path, capsys):
     assert "end: expected more than start" in capsys.readouterr().err
 
 
+def test_a_video_is_one_line(detect, detector, video, portrait, capsys):
+    found = list(detector.stream(video))
+    faces, most = sum(map(len, found)), max(map(len, found))
+    line = f"{video}: 20 frames, {faces} faces (at most {most} at once): "
+    assert detect(video) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(line)
+    assert said.out.count("\n") == 1
+    assert said.err.splitlines() == ["seeded on ONNX (onnxruntime)"]
+    assert detect(video, portrait, "--end", 0.55) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].startswith(f"{video}: 6 frames, ")
+    assert said.out.splitlines()[1].startswith(f"{portrait}: ")
+    assert "1 picture, 6 frames, " in said.err
+
+
+def test_on_a_terminal_progress_is_shown(weights, video):
+    pty = pytest.importorskip("pty")
+    reader, writer = pty.openpty()
+    words = [sys.executable, "-m", "facemask_zoo", "detect", video, "--model", weights]
+    words += ["--framework", "onnx"]
+    result = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    shown = os.read(reader, 1 << 16)
+    os.close(reader)
+    assert b"20/20" in shown
+    assert result.stdout.count(b"\n") == 1
+
+
 def test_windows_over_pictures_and_videos(detect, detector, demo_picture, video, capsys):
     words = ("--tiles", 97, "--conf", 0.1, "--json")
     low = dataclasses.replace(detector, conf=0.1)
