@@ -26,6 +26,7 @@ from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.extras import require
 from facemask_zoo.images import MAX_PIXELS
 from facemask_zoo.landmarker import Landmarker
+from facemask_zoo.options import TILES_HELP, TILES_METAVAR
 from facemask_zoo.session import AUTO
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
@@ -156,6 +157,7 @@ _DETECT_EPILOG = """
 
 - `facemask-zoo detect street.jpg --output drawn.jpg` draws boxes and labels.
 - `facemask-zoo detect holiday/ --csv faces.csv` makes a table of a folder.
+- `facemask-zoo detect square.jpg --tiles 448 --output drawn.jpg` finds small faces in a crowd.
 - `facemask-zoo detect gate.mp4 --output gate-drawn.mp4 --every 5` annotates each fifth frame.
 - `facemask-zoo detect gate.mp4 --blur pixelate --output hidden.mp4` hides every face.
 - `facemask-zoo detect camera:0 --json --labels no_mask` reports bare faces as they come.
@@ -310,6 +312,14 @@ def _detect(
             rich_help_panel=_MODEL,
         ),
     ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            metavar=TILES_METAVAR,
+            help=f"{TILES_HELP[0].upper()}{TILES_HELP[1:]}.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option(
@@ -340,6 +350,7 @@ def _detect(
             iou=iou,
             nms=nms,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
         points = None
         if landmarks:

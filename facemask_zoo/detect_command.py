@@ -10,7 +10,7 @@ import itertools
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,6 +150,47 @@ class Selection:
         return result.where(label=self.labels or None, min_size=self.min_size)
 
 
+@dataclasses.dataclass
+class _Tally:
+    """What was found, in one source or in all of them.
+
+    Attributes:
+        pictures: How many there were.
+        frames: How many of videos and cameras.
+        faces: How many of each label.
+        most: Faces in the frame of one source that has most of them.
+    """
+
+    pictures: int = 0
+    frames: int = 0
+    faces: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    most: int = 0
+
+    def add(self, result: Detections) -> None:
+        """Count a picture or frame."""
+        self.pictures += result.frame is None
+        self.frames += result.frame is not None
+        self.faces.update(result.labels)
+        self.most = max(self.most, len(result))
+
+    def include(self, other: _Tally) -> None:
+        """Count what another has counted."""
+        self.pictures += other.pictures
+        self.frames += other.frames
+        self.faces += other.faces
+
+    def sentence(self, classes: Sequence[str]) -> str:
+        """All of it on a line."""
+        seen = [_count(self.frames, "frame")] if self.frames else []
+        if self.pictures or not seen:
+            seen.insert(0, _count(self.pictures, "picture"))
+        faces = _count(self.faces.total(), "face")
+        if self.most > 0 and self.frames > 1:
+            faces += f" (at most {self.most} at once)"
+        parts = [f"{self.faces[label]} {label}" for label in classes]
+        return f"{', '.join([*seen, faces])}: {', '.join(parts)}"
+
+
 class _Job(NamedTuple):
     """One picture or stream.
 
@@ -198,14 +239,14 @@ def detect(
     items, failed = _expand_all(sources)
     total = len(items) + failed
     protected = Sources(items)
-    counts: collections.Counter[str] = collections.Counter()
-    pictures = 0
+    everything = _Tally()
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(finishing_on_interrupt())
-        sinks = _sinks(stack, outputs, protected)
+        sinks = [*_sinks(stack, outputs, protected), _show_json if as_json else _show_picture]
         jobs = _jobs(items, outputs.drawn, alone=items == list(sources))
         tick = stack.enter_context(_progress(jobs, quiet=quiet))
         for job in itertools.takewhile(lambda _: not stopped(), jobs):
+            found = _Tally()
             try:
                 for frame, result in detect_and_draw(
                     detector,
@@ -216,14 +257,16 @@ def detect(
                 ):
                     for sink in sinks:
                         sink(frame, result, _name(job, frame))
-                    show(result, as_json=as_json)
-                    counts.update(result.labels)
-                    pictures += 1
+                    found.add(result)
                     tick()
             except FaceMaskZooError as error:
                 log.error("facemask-zoo: %s", error)
                 failed += 1
-    _summarise(pictures, counts, detector.classes)
+            everything.include(found)
+            if found.frames and not as_json:
+                _say(f"{job.source}: {found.sentence(detector.classes)}\n")
+    if total > 1 or as_json or not everything.frames:
+        log.info("%s", everything.sentence(detector.classes))
     if failed and total > 1:
         log.error("facemask-zoo: %d of %d sources failed.", failed, total)
     if stopped():
@@ -231,16 +274,24 @@ def detect(
     return FAILED if failed else 0
 
 
-def show(result: Detections, *, as_json: bool) -> None:
-    """Write one result to standard output, as JSON or for people."""
-    if as_json:
-        sys.stdout.write(json_line(result))
-    else:
-        where = result.source if result.frame is None else f"{result.source}, frame {result.frame}"
-        sys.stdout.write(f"{where}: {_count(len(result), 'face')}\n")
-        for label, score, box in zip(result.labels, result.scores, result.boxes, strict=True):
-            corners = ", ".join(f"{value:.0f}" for value in box)
-            sys.stdout.write(f"  {label:10} {score:.3f}  ({corners})\n")
+def _show_json(_: Frame, result: Detections, __: str) -> None:
+    _say(json_line(result))
+
+
+def _show_picture(_: Frame, result: Detections, __: str) -> None:
+    """Its faces, for people; frames of videos are too many for that."""
+    if result.frame is not None:
+        return
+    lines = [f"{result.source}: {_count(len(result), 'face')}\n"]
+    for label, score, box in zip(result.labels, result.scores, result.boxes, strict=True):
+        corners = ", ".join(f"{value:.0f}" for value in box)
+        lines.append(f"  {label:10} {score:.3f}  ({corners})\n")
+    _say("".join(lines))
+
+
+def _say(text: str) -> None:
+    """To standard output, at once."""
+    sys.stdout.write(text)
     sys.stdout.flush()
 
 
@@ -318,12 +369,6 @@ def _length(jobs: Sequence[_Job]) -> int | None:
             return None
         total += number
     return total
-
-
-def _summarise(pictures: int, counts: Mapping[str, int], classes: Sequence[str]) -> None:
-    parts = [f"{counts.get(label, 0)} {label}" for label in classes]
-    faces = _count(sum(counts.values()), "face")
-    log.info("%s, %s: %s", _count(pictures, "picture"), faces, ", ".join(parts))
 
 
 def _count(number: int, what: str) -> str:

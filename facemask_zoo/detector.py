@@ -55,6 +55,7 @@ class Detector:
         iou: A box that overlaps a better one by more than this is dropped.
         nms: How duplicates are suppressed, see :meth:`load`.
         max_pixels: Larger pictures are refused before they are decoded.
+        tiles: Side of the smallest windows that pictures are searched in, see :meth:`load`.
         loading: Other arguments of :meth:`load`, with which a copy or another process loads it
             again.
     """
@@ -66,17 +67,20 @@ class Detector:
     iou: float = IOU
     nms: str = "standard"
     max_pixels: int = MAX_PIXELS
+    tiles: int | None = None
     loading: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_settings(self.conf, self.iou, self.nms, self.max_pixels)
+        if self.tiles is not None:
+            check_tiles(self.tiles, self.card.detector.graph.input_shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy what it takes to load the detector again, not the framework's state."""
         if not self.loading:
             raise InvalidArgumentError("Only what Detector.load returns can be copied or pickled.")
         settings = {"conf": self.conf, "iou": self.iou, "nms": self.nms}
-        settings["max_pixels"] = self.max_pixels
+        settings |= {"max_pixels": self.max_pixels, "tiles": self.tiles}
         return _load_again, (type(self), {**self.loading, **settings})
 
     @classmethod
@@ -94,6 +98,7 @@ class Detector:
         nms: str | None = None,
         max_pixels: int = MAX_PIXELS,
         input_size: InputSize | None = None,
+        tiles: int | None = None,
     ) -> Detector:
         """Load a model on a framework.
 
@@ -116,6 +121,9 @@ class Detector:
             max_pixels: Largest width x height of a picture.
             input_size: Side of the network's input in pixels, or (height, width), for models whose
                 weights serve any size. None takes what the model's card recommends.
+            tiles: Search every picture and frame in overlapping windows too, the smallest of so
+                many pixels a side, for faces that are small in a large picture. It takes as many
+                times longer as there are windows. None searches pictures as a whole alone.
 
         Returns:
             A detector that is ready to run.
@@ -128,7 +136,8 @@ class Detector:
             WeightsError: The weights are damaged or altered.
             DownloadError: The weights are not at hand and cannot be fetched.
             InvalidArgumentError: An argument is of the wrong type, a threshold is outside 0..1; or
-                the model has one input size alone, or none in multiples of what is asked for.
+                the model has one input size alone, or none in multiples of what is asked for; or
+                `tiles` is less than half of the network's input.
         """
         # before anything is fetched:
         _check_settings(CONF if conf is None else conf, iou, nms, max_pixels)
@@ -145,7 +154,7 @@ class Detector:
         name = session.framework
         loading = {"model": place(model), "framework": name, "trust": trust, **vars(options)}
         loading["input_size"] = input_size
-        return cls(card, name, backend, threshold, iou, suppression, max_pixels, loading)
+        return cls(card, name, backend, threshold, iou, suppression, max_pixels, tiles, loading)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -163,24 +172,15 @@ class Detector:
         Args:
             image: Path, encoded bytes, file object, PIL image, or array; see
                 :func:`facemask_zoo.images.load_image`.
-            tiles: Search the picture in overlapping windows too, the smallest of so many pixels a
-                side, for faces that are small in a large picture. It takes as many times longer as
-                there are windows. None searches the picture as a whole alone.
+            tiles: Side of the smallest windows, see :meth:`load`, for this picture. None takes the
+                detector's own.
 
         Raises:
             ImageError: The picture cannot be read.
             InvalidArgumentError: `tiles` is less than half of the network's input.
         """
-        if tiles is None:
-            return self.detect_batch([image])[0]
-        _, *sides = self.card.detector.graph.input_shape
-        check_tiles(tiles, max(sides))
-        watch = _Stopwatch()
-        picture = load_image(image, self.max_pixels)
-        watch.lap("read")
-        result = detect_tiled(self.detect_batch, picture, tiles, self.iou, BATCH_SIZE)
-        speed = {**result.speed, **watch.shares(1)}
-        return dataclasses.replace(result, source=_source_name(image), speed=speed)
+        detector = self if tiles is None else dataclasses.replace(self, tiles=tiles)
+        return detector.detect_batch([image])[0]
 
     def detect_batch(
         self, images: Iterable[ImageSource], *, on_error: OnError = "raise"
@@ -314,6 +314,23 @@ class Detector:
 
     def _detect_loaded(self, pictures: Iterable[_Named], most: int) -> list[Detections]:
         """Detect in at most so many pictures, of which one at a time is kept in memory."""
+        if self.tiles is None:
+            return self._detect_whole(pictures, most)
+        return list(self._detect_in_windows(pictures, self.tiles))
+
+    def _detect_in_windows(self, pictures: Iterable[_Named], tiles: int) -> Iterator[Detections]:
+        watch = _Stopwatch()
+        for picture, name in pictures:
+            watch.lap("read")
+            result = detect_tiled(self._detect_unnamed, picture, tiles, self.iou, BATCH_SIZE)
+            speed = {**result.speed, **watch.shares(1)}
+            yield dataclasses.replace(result, source=name, speed=speed)
+            watch = _Stopwatch()
+
+    def _detect_unnamed(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        return self._detect_whole([(picture, None) for picture in pictures], len(pictures))
+
+    def _detect_whole(self, pictures: Iterable[_Named], most: int) -> list[Detections]:
         watch = _Stopwatch()
         batch = self.backend.buffer(most)
         placed: list[tuple[tuple[int, int], Region, str | None]] = []

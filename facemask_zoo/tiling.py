@@ -99,17 +99,38 @@ def merge(
     return Detections(boxes[kept], scores[kept], ids[kept], classes, size, speed=speed)
 
 
-def check_tiles(tiles: int, input_size: int) -> None:
+def check_tiles(tiles: int, input_shape: Sequence[int]) -> None:
     """Refuse windows that are much smaller than the network's input: they gain nothing.
+
+    Args:
+        tiles: Side of the smallest windows.
+        input_shape: Channels, height and width of the network's input.
 
     Raises:
         InvalidArgumentError: They are, or `tiles` is no whole number.
     """
-    least = math.ceil(input_size / _DOUBLE)
+    least = math.ceil(max(input_shape[1:]) / _DOUBLE)
     whole = isinstance(tiles, int | np.integer) and not isinstance(tiles, bool)
     if not whole or tiles < least:
         raise InvalidArgumentError(
             f"tiles: expected a side of at least {least} pixels, but got {tiles!r}."
+        )
+
+
+def check_tiles_of_picture(tiles: int, image_size: tuple[int, int]) -> None:
+    """Refuse windows that are no smaller than the picture: they are the picture.
+
+    Args:
+        tiles: Side of the smallest windows.
+        image_size: Width and height, in pixels.
+
+    Raises:
+        InvalidArgumentError: They are.
+    """
+    if tiles >= max(image_size):
+        width, height = image_size
+        raise InvalidArgumentError(
+            f"tiles: windows of {tiles} pixels gain nothing in a picture of {width} x {height}."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -123,6 +124,54 @@ def test_parts_of_a_video(detect, video, tmp_path, capsys):
     for wrong in (["--every", 0], ["--start", -1], ["--start", 2, "--end", 1]):
         assert detect(video, *wrong) == 1
     assert "end: expected more than start" in capsys.readouterr().err
+
+
+def test_a_video_is_one_line(detect, detector, video, portrait, capsys):
+    found = list(detector.stream(video))
+    faces, most = sum(map(len, found)), max(map(len, found))
+    line = f"{video}: 20 frames, {faces} faces (at most {most} at once): "
+    assert detect(video) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(line)
+    assert said.out.count("\n") == 1
+    assert said.err.splitlines() == ["seeded on ONNX (onnxruntime)"]
+    assert detect(video, portrait, "--end", 0.55) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0].startswith(f"{video}: 6 frames, ")
+    assert said.out.splitlines()[1].startswith(f"{portrait}: ")
+    assert "1 picture, 6 frames, " in said.err
+
+
+def test_on_a_terminal_progress_is_shown(weights, video):
+    pty = pytest.importorskip("pty")
+    reader, writer = pty.openpty()
+    words = [sys.executable, "-m", "facemask_zoo", "detect", video, "--model", weights]
+    words += ["--framework", "onnx"]
+    result = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=writer)
+    os.close(writer)
+    shown = os.read(reader, 1 << 16)
+    os.close(reader)
+    assert b"20/20" in shown
+    assert result.stdout.count(b"\n") == 1
+
+
+def test_windows_over_pictures_and_videos(detect, detector, demo_picture, video, capsys):
+    words = ("--tiles", 97, "--conf", 0.1, "--json")
+    low = dataclasses.replace(detector, conf=0.1)
+    assert detect(demo_picture, *words) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(
+        low.detect(str(demo_picture), tiles=97).to_json()
+    )
+    assert detect(video, *words, "--end", 0.2) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[0])
+    image = next(frames(video)).image
+    assert len(first["detections"]) == len(low.detect(image, tiles=97)) != len(low.detect(image))
+
+
+def test_windows_that_gain_nothing_are_refused(detect, portrait, tmp_path, capsys):
+    assert detect(portrait, "--tiles", 48, "--csv", tmp_path / "faces.csv") == 1
+    assert "expected a side of at least 49 pixels, but got 48" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_blurred_pictures_show_no_face(detect, detector, portrait, tmp_path, capsys):

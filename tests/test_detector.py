@@ -159,7 +159,7 @@ def test_the_largest_pictures_and_the_smallest(detector):
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda d: pickle.loads(pickle.dumps(d))])
 def test_a_copy_is_loaded_again_with_the_same_settings(duplicate, weights, portrait):
-    detector = Detector.load(weights, framework="onnx", conf=0.2, iou=0.3, threads=1)
+    detector = Detector.load(weights, framework="onnx", conf=0.2, iou=0.3, threads=1, tiles=90)
     changed = dataclasses.replace(detector, conf=0.1)
     for original in (detector, changed):
         twin = duplicate(original)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,7 +102,21 @@ def test_a_picture_of_one_window_gives_what_it_gives_without(demo_picture):
     assert detector.detect(demo_picture, tiles=5000) == detector.detect(demo_picture)
 
 
+def test_a_detector_may_search_all_that_it_is_given_in_windows(weights, demo_picture):
+    plain = Detector.load(weights, framework="onnx", conf=0.1)
+    detector = Detector.load(weights, framework="onnx", conf=0.1, tiles=97)
+    expected = plain.detect(str(demo_picture), tiles=97)
+    assert expected != plain.detect(str(demo_picture))
+    assert detector.detect(str(demo_picture)) == expected
+    assert detector.detect_batch([str(demo_picture)] * 2) == [expected] * 2
+    assert list(detector.stream(str(demo_picture))) == [expected]
+    assert expected.source == str(demo_picture)
+    assert copy.deepcopy(detector).tiles == 97
+
+
 @pytest.mark.parametrize("tiles", [0, -1, 129, 1.5, True, "auto"])
 def test_windows_that_gain_nothing_are_refused(tiles, demo_picture):
     with pytest.raises(InvalidArgumentError, match="at least 130 pixels"):
         Detector.load("zoo-260", framework="onnx").detect(demo_picture, tiles=tiles)
+    with pytest.raises(InvalidArgumentError, match="at least 130 pixels"):
+        Detector.load("zoo-260", framework="onnx", tiles=tiles)

@@ -21,6 +21,7 @@ from facemask_zoo.cards import DEFAULT_MODEL
 from facemask_zoo.converters.formats.registry import PRECISIONS
 from facemask_zoo.errors import InvalidArgumentError
 from facemask_zoo.images import MAX_PIXELS
+from facemask_zoo.options import add_tiles_option
 from facemask_zoo.session import AUTO
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
@@ -31,7 +32,7 @@ _LOCAL, _RAY = "local", "ray"
 _SECONDS_BETWEEN_LINES = 30.0
 _LOADING = (
     *("model", "framework", "device", "precision", "threads"),
-    *("conf", "iou", "nms", "trust", "max_pixels"),
+    *("conf", "iou", "nms", "tiles", "trust", "max_pixels"),
 )
 _RAY_ONLY = {"address": None, "cpus_per_worker": 1.0, "gpus_per_worker": 0.0}
 
@@ -118,6 +119,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--conf", type=float, help="score threshold (the model's recommended)")
     group.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     group.add_argument("--nms", choices=NMS_KINDS, help="suppression (the model's recommended)")
+    add_tiles_option(group)
     group.add_argument("--trust", action="store_true", help="run a weights file as it is")
     group.add_argument(
         "--max-pixels", type=_positive, default=MAX_PIXELS, help="refuse larger ones (%(default)s)"

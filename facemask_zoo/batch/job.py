@@ -62,6 +62,7 @@ class Job:
             "iou": detector.iou,
             "nms": detector.nms,
             "max_pixels": detector.max_pixels,
+            "tiles": detector.tiles,
         }
 
     def on(self, framework: str) -> Job:

@@ -25,9 +25,11 @@ from facemask_zoo.evaluation.results_file import write_results
 from facemask_zoo.evaluation.runs import PROTOCOLS, Run, Task, evaluate, evaluate_results
 from facemask_zoo.evaluation.table import render
 from facemask_zoo.files import check_place
+from facemask_zoo.options import add_tiles_option
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.postprocess import IOU
 from facemask_zoo.store import open_weights, split_size
+from facemask_zoo.tiling import check_tiles
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
     parser.add_argument("--iou", type=float, default=IOU, help="overlap threshold (%(default)s)")
     parser.add_argument("--nms", choices=NMS_KINDS, help="suppression (each model's recommended)")
+    add_tiles_option(parser)
 
 
 def _add_measures(parser: argparse.ArgumentParser) -> None:
@@ -178,11 +181,15 @@ def _check_outputs(args: argparse.Namespace) -> None:
     """Refuse what can be refused before anything long runs."""
     if not args.model and not (args.results or args.face_results):
         raise InvalidArgumentError("--model: expected a model, or boxes from a file.")
+    if not args.model and args.tiles is not None:
+        raise InvalidArgumentError("--tiles: boxes from a file stay as they are: give a --model.")
     for name in args.framework:
         if name != "auto":
             find_framework(name)
     for model in args.model:
-        open_weights(model, trust=args.trust)
+        weights = open_weights(model, trust=args.trust)
+        if args.tiles is not None:
+            check_tiles(args.tiles, weights.graph.input_shape)
     if args.report:
         check_report(args.report, overwrite=args.overwrite)
     if args.save_results:
@@ -237,6 +244,7 @@ def _measure(args: argparse.Namespace, model: str, framework: str, task: Task) -
         iou=args.iou,
         nms=args.nms,
         conf=args.conf,
+        tiles=args.tiles,
     )
     start = time.perf_counter()
     result = evaluate(detector, task, conf=args.conf)

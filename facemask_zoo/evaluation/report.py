@@ -186,7 +186,7 @@ def _describe(run: Run, opinions: Sequence[Sequence[Sample]]) -> dict[str, Any]:
     sections = _average_sections(run.measures) if isinstance(run.measures, AverageMeasures) else []
     if run.negatives:
         sections.append(_false_boxes(run.negatives))
-    settings = {name: getattr(run, name) for name in ("name", "conf", "iou", "nms")}
+    settings = {name: getattr(run, name) for name in ("name", "conf", "iou", "nms", "tiles")}
     return {**settings, "sections": sections, "mistakes": mistakes}
 
 

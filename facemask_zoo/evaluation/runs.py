@@ -68,6 +68,8 @@ class Run:
         measures: The outcome.
         negatives: False boxes on pictures without faces; None if there were none.
         negative_samples: These pictures and their detections.
+        tiles: Side of the smallest windows that pictures were searched in; None for none, and for
+            boxes from a file.
     """
 
     model: str
@@ -81,6 +83,7 @@ class Run:
     measures: Measures
     negatives: Negatives | None = None
     negative_samples: Sequence[Sample] = ()
+    tiles: int | None = None
 
     @property
     def name(self) -> str:
@@ -107,6 +110,7 @@ class Run:
             "conf": self.conf,
             "iou": self.iou,
             "nms": self.nms,
+            "tiles": self.tiles,
             "min_score": self.min_score,
             **self.measures.to_dict(),
             **({"negatives": self.negatives.to_dict()} if self.negatives else {}),
@@ -187,6 +191,7 @@ def evaluate(
         task.measure(samples, threshold),
         task.count(negatives, threshold),
         negatives,
+        detector.tiles,
     )
 
 

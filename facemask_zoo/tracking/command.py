@@ -23,8 +23,10 @@ from facemask_zoo.detections import Detections
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError, InvalidArgumentError, OutputError, VideoError
 from facemask_zoo.files import Sources, check_target
+from facemask_zoo.options import add_tiles_option
 from facemask_zoo.runner import Steps, draw_video
 from facemask_zoo.terminal import FAILED
+from facemask_zoo.tiling import check_tiles_of_picture
 from facemask_zoo.tracking.compliance import Compliance, check_plot_suffix
 from facemask_zoo.tracking.stays import Event, StayRule
 from facemask_zoo.tracking.tracker import MAX_GAP_SECONDS, Tracker
@@ -117,6 +119,7 @@ def _add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (%(default)s)")
     group.add_argument("--threads", type=int, help="CPU threads (the framework's choice)")
     group.add_argument("--conf", type=float, help="score threshold (the model's recommended)")
+    add_tiles_option(group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +197,7 @@ def _detector(args: argparse.Namespace) -> Detector:
         device=args.device,
         threads=args.threads,
         conf=args.conf,
+        tiles=args.tiles,
     )
 
 
@@ -259,13 +263,16 @@ def _now() -> str:
 
 
 def _opened(args: argparse.Namespace, zones: list[Zone]) -> Iterator[Frame]:
-    """The frames; the first is read already, and zones lie in it."""
+    """The frames; the first is read already: zones lie in it, and windows are smaller."""
     stream = frames(args.source, clip=Clip(args.every, args.start, args.end))
     first = next(stream, None)
     if first is None:
         raise VideoError(f"{args.source!r} has no frames, or none in the part asked for.")
+    size = (first.image.shape[1], first.image.shape[0])
     for zone in zones:
-        zone.check_inside((first.image.shape[1], first.image.shape[0]))
+        zone.check_inside(size)
+    if args.tiles is not None:
+        check_tiles_of_picture(args.tiles, size)
     return itertools.chain([first], stream)
 
 

@@ -11,7 +11,7 @@ import filelock
 import needs
 import pytest
 
-from facemask_zoo import Detector, ImageError, OutputError
+from facemask_zoo import Detector, FaceMaskZooError, ImageError, OutputError
 from facemask_zoo.batch import staging
 from facemask_zoo.batch.run import run
 from facemask_zoo.batch.staging import staging_folder
@@ -133,13 +133,29 @@ def test_a_run_that_was_killed_while_it_tidied_up_is_finished(
         assert not folder.exists()
 
 
-@pytest.mark.parametrize("change", ["model", "conf", "sources"])
+def test_large_pictures_are_searched_in_windows(tmp_path, target, here, loading, rows, picture):
+    content = picture(1, 300)
+    (tmp_path / "large.jpg").write_bytes(content)
+    loading = {**loading, "conf": 0.1}
+    run([tmp_path / "large.jpg"], target, here, loading={**loading, "tiles": 97})
+    (row,) = rows(target)
+    detector = Detector.load(**loading)
+    result = detector.detect(content, tiles=97)
+    assert len(result) != len(detector.detect(content))
+    assert [face["score"] for face in row["faces"]] == result.scores.tolist()
+    with pytest.raises(FaceMaskZooError, match="at least 49 pixels"):
+        run([tmp_path / "large.jpg"], tmp_path / "b", here, loading={**loading, "tiles": 48})
+
+
+@pytest.mark.parametrize("change", ["model", "conf", "sources", "tiles"])
 def test_parts_of_another_run_are_refused(change, half_done, shards, here, loading, tmp_path):
     sources, changed = [shards], dict(loading)
     if change == "model":
         changed["model"] = "zoo-260"
     elif change == "conf":
         changed["conf"] = 0.5
+    elif change == "tiles":
+        changed["tiles"] = 97
     else:
         sources = [shards / "shard-000000.tar"]
     with pytest.raises(OutputError, match=f"other settings.*{change}"):

@@ -106,6 +106,20 @@ def test_json_lines_and_the_files_of_a_report(tmp_path, weights, data, capsys):
     assert points[0] == ["model", "framework", "label", "score", "precision", "recall"]
 
 
+def test_pictures_are_searched_in_windows(tmp_path, weights, data, capsys):
+    words = ["--data", data, "--model", weights, "--framework", "onnx", "--json"]
+    assert call(*words) == call(*words, "--tiles", 80, "--report", tmp_path / "out") == 0
+    plain, tiled = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (plain.pop("tiles"), tiled.pop("tiles")) == (None, 80)
+    assert plain != tiled
+    assert "windows of 80 pixels" in (tmp_path / "out" / "report.html").read_text()
+    boxes = tmp_path / "boxes.json"
+    face = {"category_id": 1, "bbox": [10, 10, 30, 40], "score": 0.9}
+    boxes.write_text(json.dumps([{"image_id": "images/0<i>.png", **face}]))
+    with pytest.raises(InvalidArgumentError, match="--tiles: boxes from a file"):
+        call("--data", data, "--model", "--tiles", 80, "--results", f"boxes={boxes}")
+
+
 def test_the_page_stands_alone_and_escapes_text(tmp_path, weights, data):
     report = check(read(data))
     run = evaluate(Detector.load(weights, framework="onnx"), report.dataset, conf=0.1)
@@ -169,6 +183,7 @@ def test_one_model_is_measured_at_several_sizes(tmp_path, data, capsys):
         (["--images", "/nowhere"], DatasetError, "nowhere"),
         (["--iou", "2"], InvalidArgumentError, "iou"),
         (["--conf", "-1"], InvalidArgumentError, "conf"),
+        (["--tiles", "65"], InvalidArgumentError, "at least 66 pixels"),
     ],
 )
 def test_wrong_options_are_explained(weights, data, words, error, text):

@@ -10,15 +10,19 @@ import signal
 import subprocess
 import sys
 import threading
+from fractions import Fraction
 
 import needs
+import numpy as np
 import pytest
 from places import ROOT
 from tracking.scenes import RATE, Actor, film, walk
 
 from facemask_zoo import cli
+from facemask_zoo.images import load_image
 from facemask_zoo.terminal import STOPPED
 from facemask_zoo.video import frames
+from facemask_zoo.video_writer import VideoWriter
 
 SECONDS = 4
 ZONE = "door=0,0,300,0,300,120,0,120"
@@ -86,6 +90,22 @@ def test_events_go_to_a_file_and_an_address(video, tmp_path, capsys):
     assert len(came) == 1
 
 
+def test_windows_find_those_who_are_far_away(portrait, tmp_path, capsys):
+    image = np.full((960, 1280, 3), 120, np.uint8)
+    person = load_image(portrait)[::8, ::8]
+    image[300 : 300 + person.shape[0], 900 : 900 + person.shape[1]] = person
+    path = tmp_path / "square.mp4"
+    with VideoWriter(path, Fraction(4)) as writer:
+        for index in range(6):
+            writer.write(image, index / 4)
+    words = (path, "--after", 0.5, "--model", "zoo-260")
+    assert watch(*words) == 0
+    assert capsys.readouterr().out == ""
+    assert watch(*words, "--tiles", 320) == 0
+    (event,) = capsys.readouterr().out.splitlines()
+    assert json.loads(event)["label"] == "no_mask"
+
+
 def test_an_event_that_is_not_delivered_ends_with_1(video, capsys):
     words = ("--webhook", "http://127.0.0.1:1/", "--allow-private", "--webhook-retries", 0)
     assert watch(video, "--after", 0, "--end", 0.6, *words) == 1
@@ -112,6 +132,8 @@ def test_an_event_that_is_not_delivered_ends_with_1(video, capsys):
         (["--webhook", "ftp://host/"], "http://"),
         (["--webhook", "hook"], "http://"),
         (["--webhook", "http://127.0.0.1/", "--webhook-timeout", "nan"], "private"),
+        (["--tiles", "129"], "at least 130 pixels"),
+        (["--tiles", "426"], "gain nothing in a picture of 426 x 240"),
         (["--plot", "plot.xyz"], "Cannot plot"),
         (["--output", "out.txt"], "the name of a video"),
         (["--report", "a.csv", "--people", "./a.csv"], "given for two outputs"),
