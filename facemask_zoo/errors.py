@@ -91,7 +91,15 @@ class AddressError(FaceMaskZooError):
 
 
 class UnreachableError(AddressError):
-    """Nobody answers at an address, or not in time; it may be worth another try."""
+    """Nobody answers at an address, or not in time; it may be worth another try.
+
+    Attributes:
+        retry_after: Seconds that whoever answered asks to be left alone for; 0 if they do not say.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class EngineError(FaceMaskZooError):

@@ -8,6 +8,9 @@ import threading
 import time
 from types import TracebackType
 
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
 from facemask_zoo.arguments import check_count, check_number
 from facemask_zoo.errors import AddressError, UnreachableError
 from facemask_zoo.guarded_http import look_up, responding, split_address
@@ -19,7 +22,9 @@ MAX_WAITING = 1000
 """Events that wait to be sent; more are dropped, and said to be."""
 
 _TRY_AGAIN = (408, 425, 429)
+_SAYS_WHEN = (429, 503)
 _MAX_PAUSE_SECONDS = 60.0
+_MAX_ASKED_SECONDS = 6 * 3600.0  # who asks for more means nothing by it
 _HEADERS = {"Content-Type": "application/json"}
 
 
@@ -47,9 +52,10 @@ def post(
         body=payload,
         headers=_HEADERS,
     ) as response:
-        status = response.status
+        status, asked = response.status, response.headers.get("Retry-After")
     if status >= 500 or status in _TRY_AGAIN:
-        raise UnreachableError(f"{address!r} answered with status {status}.")
+        pause = _seconds(asked) if asked and status in _SAYS_WHEN else 0.0
+        raise UnreachableError(f"{address!r} answered with status {status}.", pause)
     if 300 <= status < 400:
         raise AddressError(
             f"{address!r} redirects (status {status}), which is not followed: give the address "
@@ -59,17 +65,27 @@ def post(
         raise AddressError(f"{address!r} answered with status {status}.")
 
 
+def _seconds(retry_after: str) -> float:
+    """What a ``Retry-After`` header asks for, as seconds or a date; 0 if it makes no sense."""
+    try:
+        seconds = Retry().parse_retry_after(retry_after)
+    except (HTTPError, ValueError, OverflowError):
+        return 0.0
+    return seconds if seconds < _MAX_ASKED_SECONDS else 0.0
+
+
 class Webhook:
     """Sends events to a web address, in order, from a thread of its own.
 
-    What cannot be delivered is tried again, after a pause that doubles each time. Leaving the
-    ``with`` block waits for the events that are still to be sent.
+    What cannot be delivered is tried again, after a pause that doubles each time, or a longer one
+    that the server asks for (``Retry-After``). Leaving the ``with`` block waits for the events that
+    are still to be sent.
 
     Args:
         address: ``http://`` or ``https://``; each event is posted there as JSON.
         timeout: Seconds for one try.
         retries: Further tries after one that failed.
-        pause: Seconds before the first of them; at most 60 in the end.
+        pause: Seconds before the first of them; at most 60 in the end, whatever the server asks.
         patience: Seconds that the end of the ``with`` block may take.
         allow_private: Also send to this machine and its private network. It is looked at anew
             with every try; redirects are not followed.
@@ -152,9 +168,9 @@ class Webhook:
 
     def _deliver(self, payload: bytes) -> AddressError | None:
         """Try as often as it makes sense; returns why it was in vain, or None."""
-        problem: AddressError | None = None
+        problem: UnreachableError | None = None
         for number in range(self._retries + 1):
-            if number and self._given_up.wait(self._pause_before(number)):
+            if problem and self._given_up.wait(self._pause_before(number, problem.retry_after)):
                 return problem
             try:
                 post(
@@ -171,5 +187,6 @@ class Webhook:
                 return None
         return problem
 
-    def _pause_before(self, number: int) -> float:
-        return min(self._pause * 2.0 ** min(number - 1, 32), _MAX_PAUSE_SECONDS)
+    def _pause_before(self, number: int, asked: float) -> float:
+        usual = self._pause * 2.0 ** min(number - 1, 32)
+        return min(max(usual, asked), _MAX_PAUSE_SECONDS)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import email.utils
 import http.server
 import json
 import logging
+import math
 import socket
 import threading
 import time
@@ -24,12 +26,13 @@ class _Hooks(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.came.append((self.path, body, dict(self.headers)))
+        self.server.times.append(time.monotonic())
         kind, _, value = self.path.strip("/").partition("/")
         if kind == "fails-twice" and self.server.failures[self.path] < 2:
             self.server.failures[self.path] += 1
             return self._answer(503)
         if kind == "status":
-            return self._answer(int(value))
+            return self._answer(int(value), self.server.headers)
         if kind == "redirect":
             return self._answer(307, {"Location": f"http://127.0.0.1:{self.server.other}/stolen"})
         if kind == "held":
@@ -65,6 +68,7 @@ class _Server(http.server.ThreadingHTTPServer):
 def server():
     with _Server(("127.0.0.1", 0), _Hooks) as running:
         running.came, running.failures = [], collections.Counter()
+        running.times, running.headers = [], {}
         running.release = threading.Event()
         running.other = running.server_port
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -112,6 +116,46 @@ def test_pauses_double(server):
     start = time.monotonic()
     deliver(server, "/status/500", retries=3, pause=0.1)
     assert time.monotonic() - start >= 0.7
+
+
+def pause_of(server, status, asked, **options):
+    """Seconds between the two tries, if a server asks for a pause."""
+    server.headers["Retry-After"] = asked
+    assert deliver(server, f"/status/{status}", retries=1, **options).failed == 1
+    first, second = server.times
+    return second - first
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date"])
+def test_a_server_says_when_it_is_to_be_tried_again(server, status, form):
+    date = email.utils.formatdate(math.ceil(time.time()) + 1, usegmt=True)
+    assert pause_of(server, status, "1" if form == "seconds" else date) >= 0.9
+
+
+HOSTILE = ["-5", "nan", "inf", "1e1", "soon", "", "1, 2", "9" * 30, "9" * 5000, "9999999"]
+HOSTILE += ["Wed, 99 Foo 2026 00:00:00 GMT", "Fri, 31 Dec 99999999 23:59:59 GMT"]
+HOSTILE += ["Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "0", "\u0663"]
+
+
+@pytest.mark.parametrize("asked", HOSTILE)
+def test_a_pause_that_makes_no_sense_is_ignored(server, asked):
+    assert 0.2 <= pause_of(server, 503, asked.encode().decode("latin-1"), pause=0.2) < 20
+
+
+def test_other_answers_say_nothing_about_when(server):
+    assert pause_of(server, 500, "50") < 20
+
+
+def test_a_server_does_not_decide_how_long_it_is_waited_for(server, monkeypatch):
+    start = time.monotonic()
+    assert deliver(server, "/status/503", retries=0).failed == 1
+    server.headers["Retry-After"] = "50"
+    assert deliver(server, "/status/503", patience=0.5).failed == 1
+    server.times.clear()
+    monkeypatch.setattr("facemask_zoo.tracking.webhook._MAX_PAUSE_SECONDS", 0.3)
+    assert pause_of(server, 503, "3600") >= 0.3
+    assert time.monotonic() - start < 40
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 410, 300, 302])
