@@ -83,7 +83,7 @@ class ProcessThreads:
 def end_threads_at_forks(count: Callable[[], int], apply: Callable[[int], None]) -> None:
     """End a framework's pool of threads before each fork, so that no child waits for them.
 
-    Parent and child start it again when they next compute.
+    Parent and child start it again when they next compute. To ask for it twice does no harm.
 
     Args:
         count: Tells the framework's number of threads.

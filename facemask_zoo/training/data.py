@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from facemask_zoo.backends.threads import end_threads_at_forks
 from facemask_zoo.training.assignment import Faces
 from facemask_zoo.training.augment import (
     AugmentConfig,
@@ -25,6 +25,8 @@ from facemask_zoo.training.augment import (
 from facemask_zoo.training.photographs import Photograph
 
 _PREFETCH = 4
+
+end_threads_at_forks(cv2.getNumThreads, cv2.setNumThreads)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,8 +147,7 @@ def iterate(batches: Batches, first: int, workers: int) -> Iterator[Batch]:
         # The pictures are shared with the workers, not copied.
         multiprocessing_context="fork" if workers else None,
     )
-    with _opencv_without_threads():
-        return iter(loader)
+    return iter(loader)
 
 
 def as_input(pictures: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -154,16 +155,6 @@ def as_input(pictures: Tensor, dtype: torch.dtype, device: torch.device) -> Tens
     return pictures.to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255).to(dtype)
 
 
-@contextlib.contextmanager
-def _opencv_without_threads() -> Iterator[None]:
-    """Workers forked in this block do not wait for threads of OpenCV that exist in the parent."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
 def _use_one_thread(_: int) -> None:
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)

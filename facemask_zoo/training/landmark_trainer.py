@@ -26,7 +26,7 @@ from facemask_zoo.training.checkpoint import load_checkpoint, save_checkpoint
 from facemask_zoo.training.landmark_batches import FaceBatch, FaceBatches
 from facemask_zoo.training.landmark_config import LandmarkLossConfig, LandmarkTrainingConfig
 from facemask_zoo.training.model import TrainableGraph
-from facemask_zoo.training.optimise import Average, Descent
+from facemask_zoo.training.optimise import Descending, Descent
 from facemask_zoo.training.trainer import (
     CHECKPOINT_NAME,
     PRECISIONS,
@@ -57,7 +57,7 @@ class Errors:
     degrees: float
 
 
-class LandmarkTrainer:
+class LandmarkTrainer(Descending):
     """Trains one landmark network; everything it writes lies in one folder.
 
     Args:
@@ -105,16 +105,6 @@ class LandmarkTrainer:
         self._start_at_the_mean()
         self.model.to(self._device, memory_format=torch.channels_last)
         self._descent = Descent(self.model, config.schedule)
-
-    @property
-    def average(self) -> Average:
-        """The running average of the weights, which is what is exported."""
-        return self._descent.average
-
-    @property
-    def step(self) -> int:
-        """Number of steps done."""
-        return self._descent.step
 
     def run(self, log_every: int = 100) -> None:
         """Train to the end, from the checkpoint in the folder if there is one.
@@ -190,15 +180,7 @@ class LandmarkTrainer:
 
     def _log(self, loss: float, seconds: float) -> None:
         errors = self.errors()
-        row = (
-            self.step,
-            self._descent.rate,
-            loss,
-            errors.bare,
-            errors.masked,
-            errors.degrees,
-            seconds,
-        )
+        row = (self.step, self.rate, loss, errors.bare, errors.masked, errors.degrees, seconds)
         with (self.folder / LOG_NAME).open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow([f"{value:.6g}" for value in row])
 

@@ -118,3 +118,24 @@ class Descent:
         self.average.updates = state["average_updates"]
         self._optimiser.load_state_dict(state["optimiser"])
         self.step = state["step"]
+
+
+class Descending:
+    """What a trainer tells of its descent."""
+
+    _descent: Descent
+
+    @property
+    def average(self) -> Average:
+        """The running average of the weights, which is what is exported."""
+        return self._descent.average
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step."""
+        return self._descent.rate
+
+    @property
+    def step(self) -> int:
+        """Number of steps done."""
+        return self._descent.step

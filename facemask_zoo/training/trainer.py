@@ -30,7 +30,7 @@ from facemask_zoo.training.data import Batch, Batches, as_input, iterate
 from facemask_zoo.training.landmark_config import LandmarkTrainingConfig
 from facemask_zoo.training.losses import Losses, decode, detection_loss
 from facemask_zoo.training.model import Trainable, make_trainable
-from facemask_zoo.training.optimise import Average, Descent
+from facemask_zoo.training.optimise import Descending, Descent
 from facemask_zoo.training.photographs import Photograph, fingerprint
 from facemask_zoo.training.record import LOG_NAME, Record
 
@@ -45,7 +45,7 @@ _CALIBRATION_BATCHES = 4
 _OUTPUT_NAMES = (CONFIG_NAME, CHECKPOINT_NAME, WEIGHTS_NAME, LOG_NAME)
 
 
-class Trainer:
+class Trainer(Descending):
     """Trains one network; everything it writes lies in one folder.
 
     Args:
@@ -135,21 +135,6 @@ class Trainer:
                     record.write(self.step, self.rate)
                 if self.step % save_every == 0 or self.step == steps:
                     self.save()
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the last step."""
-        return self._descent.rate
-
-    @property
-    def average(self) -> Average:
-        """The running average of the weights, which is what is exported."""
-        return self._descent.average
-
-    @property
-    def step(self) -> int:
-        """Number of steps done."""
-        return self._descent.step
 
     def train_step(self, batch: Batch) -> Losses:
         """One step of gradient descent.
