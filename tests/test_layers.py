@@ -48,6 +48,8 @@ def test_the_package_keeps_its_layers(checkout):
         ("backends/base.py", "facemask_zoo.images"),
         ("store.py", "facemask_zoo.session"),
         ("detector.py", "facemask_zoo.converters.conversion"),
+        ("files.py", "facemask_zoo.images"),
+        ("converters/limits.py", "facemask_zoo.converters.formats"),
     ],
 )
 def test_an_import_that_points_the_wrong_way_is_found(module, imported, checkout):
@@ -56,3 +58,10 @@ def test_an_import_that_points_the_wrong_way_is_found(module, imported, checkout
     result = lint(checkout)
     assert result.returncode == 1
     assert "BROKEN" in result.stdout
+
+
+def test_a_module_without_a_layer_is_found(checkout):
+    (checkout / "facemask_zoo" / "stray.py").write_text('"""A module that no layer names."""\n')
+    result = lint(checkout)
+    assert result.returncode == 1
+    assert "facemask_zoo.stray" in result.stdout
