@@ -19,7 +19,7 @@ endif
 export PATH := $(abspath $(BIN)):$(PATH)
 export NODE_PATH := $(abspath $(VENV))/tfjs/node_modules
 
-.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone fuzz fuzz-files docs notebooks release masked-set masks-called schemas tiles fuzz-media lock goldens clean help
+.PHONY: demo test test-scale lint format parity bench precisions evaluation landmarks-crops landmarks-evaluation accuracy-plot convert-matrix sharing standalone test-matrix fuzz fuzz-files docs notebooks release masked-set masks-called schemas tiles fuzz-media lock goldens clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo "make masked-set  2,000 generated pictures, killed midway and resumed; writes docs/masks.md"
 	@echo "make masks-called  what aizoo-360 makes of drawn masks; writes docs/masks.md"
 	@echo "make standalone  every framework with its own extra alone; minutes and gigabytes"
+	@echo "make test-matrix  Python, NumPy, oldest and newest frameworks; an hour and gigabytes"
 	@echo "make fuzz-files  damage every readable kind of file in thousands of places"
 	@echo "make fuzz-media  the same for pictures and videos alone; a few minutes"
 	@echo "make fuzz     coverage-guided fuzzing of every reader; FUZZ_SECONDS=150 for each"
@@ -171,6 +172,13 @@ masks-called: $(VENV)/.all
 
 standalone: $(VENV)/.all
 	$(BIN)/python tests/standalone.py --python $(PYTHONS) --write docs/frameworks.md
+
+# An environment for each session of noxfile.py; uv finds or fetches the interpreters. MATRIX names
+# some of the sessions: MATRIX="-s base" or MATRIX="-k onnx".
+MATRIX ?=
+test-matrix: $(VENV)/.all
+	-$(BIN)/nox $(MATRIX)
+	$(BIN)/python tests/matrix.py --write docs/frameworks.md
 
 # What protoc makes of the messages of other frameworks' files; grpcio-tools brings it.
 SCHEMAS := caffe paddle tensorflow

@@ -186,12 +186,14 @@ def start_late(port, content):
 
 
 def test_a_camera_that_never_answers_is_an_error(detector, camera, monkeypatch):
+    needs.package("av")
     monkeypatch.setattr(video, "_OPEN_TIMEOUT_SECONDS", 0.5)
     with pytest.raises(VideoError, match="Cannot read"):
         next(detector.stream(camera(None)))
 
 
 def test_a_stream_of_a_silent_camera_is_closed_at_once(detector, camera, monkeypatch):
+    needs.package("av")
     monkeypatch.setattr(video, "_OPEN_TIMEOUT_SECONDS", 20.0)
     stream = detector.stream([camera(None)], reconnect=1)
     waiting = threading.Timer(0.5, stream.close)
@@ -275,6 +277,7 @@ def test_which_sources_do_not_wait():
 
 def test_a_long_run_leaves_no_memory_and_no_thread(weights):
     """The short version of what make test-scale does."""
+    needs.package("av")
     result = run("tests/stream_soak.py", "--frames", 300, "--model", weights)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "threads left: 0" in result.stdout
