@@ -2,7 +2,8 @@
 
 One model is written in every format that can be read; each of these files is then converted into
 every format that can be written, as ``facemask-zoo convert`` does it. The same is done, from ONNX
-and back, with small networks of other kinds. Each target format has a process of its own, so that
+and back, with small networks of other kinds, and with networks that other people's code built, in
+the files that their own frameworks write. Each target format has a process of its own, so that
 frameworks do not meet.
 
 Usage: python -m facemask_zoo.benchmarks.convert_matrix [--model NAME] [--write docs/conversions.md]
@@ -17,15 +18,17 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from facemask_zoo import model_files
-from facemask_zoo.benchmarks import environment, markdown
+from facemask_zoo.benchmarks import environment, markdown, strangers
 from facemask_zoo.benchmarks.networks import NETWORKS, seeded_program
 from facemask_zoo.cards import DEFAULT_MODEL, NO_TASK, ModelCard, list_models, load_card
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.converters.formats.registry import FORMATS, Format
+from facemask_zoo.converters.proof import Proof
 from facemask_zoo.errors import (
     FaceMaskZooError,
     FrameworkNotInstalledError,
@@ -39,6 +42,7 @@ log = logging.getLogger(__name__)
 
 SECTION = "matrix"
 NETWORKS_SECTION = "networks"
+STRANGERS_SECTION = "strangers"
 _NETWORK_FORMAT = "onnx"
 REFUSED = "⚪"
 PROVEN, WRITTEN, FAILED, ABSENT = "🟢", "🟡", "🔴", "·"
@@ -56,10 +60,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if args.worker:
         row = FORMATS[args.worker]
-        cells = (
-            convert_all(args.folder, row, args.picture) if args.folder else convert_networks(row)
-        )
-        sys.stdout.write(json.dumps(cells) + "\n")
+        sys.stdout.write(json.dumps(_work(args, row)) + "\n")
         return 0
     cells = fill(args.model, args.picture)
     text = report(cells, args.model, _processor_seconds())
@@ -67,12 +68,20 @@ def main() -> int:
     others = fill_networks()
     network_text = network_report(others)
     sys.stdout.write(network_text + "\n")
+    foreign, differences = fill_strangers()
+    foreign_text = strangers_report(foreign, differences)
+    sys.stdout.write(foreign_text + "\n")
     if args.write:
         markdown.replace_section(args.write, SECTION, text)
         markdown.replace_section(args.write, NETWORKS_SECTION, network_text)
+        markdown.replace_section(args.write, STRANGERS_SECTION, foreign_text)
     failures = [cell for row in cells.values() for cell in row.values() if cell["problem"]]
     failures += [
-        c for row in others.values() for c in row.values() if c["problem"] and not c["refused"]
+        cell
+        for table in (others, foreign)
+        for row in table.values()
+        for cell in row.values()
+        if cell["problem"] and not cell["refused"]
     ]
     for cell in failures:
         log.error("%s", cell["problem"])
@@ -85,7 +94,8 @@ def fill(model: str, picture: Path | None) -> dict[str, dict[str, dict[str, Any]
         folder = Path(name)
         write_sources(model, folder)
         targets = [row for row in FORMATS.values() if row.writes and _is_installed(row)]
-        return {row.name: _in_process(folder, row, picture) for row in targets}
+        words = ["--folder", str(folder), *(["--picture", str(picture)] if picture else [])]
+        return {row.name: _in_process(row, *words) for row in targets}
 
 
 def write_sources(model: str, folder: Path) -> None:
@@ -138,7 +148,7 @@ def report(cells: dict[str, dict[str, dict[str, Any]]], model: str, seconds: flo
 def fill_networks() -> dict[str, dict[str, dict[str, Any]]]:
     """Outcomes by target format, then by network."""
     targets = [row for row in FORMATS.values() if row.writes and _is_installed(row)]
-    return {row.name: _in_process(None, row, None) for row in targets}
+    return {row.name: _in_process(row) for row in targets}
 
 
 def convert_networks(target: Format) -> dict[str, dict[str, Any]]:
@@ -169,11 +179,63 @@ def convert_there_and_back(source: Path, target: Format) -> dict[str, Any]:
             back = source.parent / target.name / "back" / source.name
             proofs.append(convert(there, back, source.suffix[1:]).proof)
     except FaceMaskZooError as error:
-        refused = isinstance(error, UnsupportedOperationError) or target.gives_boxes
-        return {"problem": str(error), "refused": refused, "runners": [], "largest": None}
+        return _problem(error, target)
+    return _proven(proofs)
+
+
+def _problem(error: FaceMaskZooError, target: Format) -> dict[str, Any]:
+    refused = isinstance(error, UnsupportedOperationError) or target.gives_boxes
+    return {"problem": str(error), "refused": refused, "runners": [], "largest": None}
+
+
+def _proven(proofs: Sequence[Proof]) -> dict[str, Any]:
     shares = [p.worst[name] / limit for p in proofs for name, limit in p.tolerances.items()]
     runners = [f"{run.framework} {run.version}" for run in proofs[0].runs if run.differences]
     return {"problem": "", "refused": False, "runners": runners, "largest": max(shares)}
+
+
+def fill_strangers() -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, float]]:
+    """Outcomes by target format, then by file; and how far a file is from its maker's answers."""
+    targets = [row for row in FORMATS.values() if row.writes and _is_installed(row)]
+    with tempfile.TemporaryDirectory() as folder:
+        files = strangers.write_all(Path(folder))
+        differences = {_name(path): strangers.difference(path) for path in files}
+        cells = {row.name: _in_process(row, "--strangers", folder) for row in targets}
+    return cells, differences
+
+
+def convert_strangers(folder: Path, target: Format) -> dict[str, dict[str, Any]]:
+    """Convert every file that others wrote into one format, in this process."""
+    cells = {}
+    for source in strangers.sources(folder):
+        log.info("%s -> %s", _name(source), target.name)
+        path = folder / "out" / f"{_name(source)}-to-{target.name}{target.suffix}"
+        try:
+            cells[_name(source)] = _proven([convert(source, path, target.name).proof])
+        except FaceMaskZooError as error:
+            cells[_name(source)] = _problem(error, target)
+    return cells
+
+
+def _name(source: Path) -> str:
+    return source.name if source.suffix else f"{source.name}/"
+
+
+def strangers_report(
+    cells: dict[str, dict[str, dict[str, Any]]], differences: dict[str, float]
+) -> str:
+    """The files of others in Markdown, one a row."""
+    rows = [
+        (f"`{name}`", f"{share:.0e}", *(_network_mark(cells[to][name]) for to in cells))
+        for name, share in differences.items()
+    ]
+    foot = (
+        f"*Read*: the largest difference between the graph that is read and the answers of the "
+        f"framework that wrote the file, as a share of the largest answer. The other marks are "
+        f"those of the table above. {environment.sentence()}. Made by `make convert-matrix`."
+    )
+    table = markdown.table(("file", "read", *(f"`{to}`" for to in cells)), rows)
+    return f"{table}\n\n{foot}"
 
 
 def network_report(cells: dict[str, dict[str, dict[str, Any]]]) -> str:
@@ -275,13 +337,15 @@ def _published(row: Format) -> Path | None:
     return None
 
 
-def _in_process(
-    folder: Path | None, row: Format, picture: Path | None
-) -> dict[str, dict[str, Any]]:
-    words = ["--worker", row.name]
-    words += ["--folder", str(folder)] if folder else []
-    words += ["--picture", str(picture)] if picture else []
-    command = [sys.executable, "-m", "facemask_zoo.benchmarks.convert_matrix", *words]
+def _work(args: argparse.Namespace, row: Format) -> dict[str, dict[str, Any]]:
+    if args.strangers:
+        return convert_strangers(args.strangers, row)
+    return convert_all(args.folder, row, args.picture) if args.folder else convert_networks(row)
+
+
+def _in_process(row: Format, *words: str) -> dict[str, dict[str, Any]]:
+    module = "facemask_zoo.benchmarks.convert_matrix"
+    command = [sys.executable, "-m", module, "--worker", row.name, *words]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if result.returncode:
         raise RuntimeError(f"Converting to {row.name} ended with status {result.returncode}.")
@@ -296,6 +360,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--write", type=Path, help="file with a section to replace")
     parser.add_argument("--worker", choices=list(FORMATS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--strangers", type=Path, help=argparse.SUPPRESS)
     return parser
 
 

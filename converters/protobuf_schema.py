@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import descriptor, descriptor_pb2, descriptor_pool, message, message_factory
@@ -25,7 +28,8 @@ _INTEGERS = (
 )
 
 
-def load(name: str) -> dict[str, Any]:
+@functools.cache
+def load(name: str) -> Mapping[str, Any]:
     """Message classes, by name: text is checked to be UTF-8, and every field knows if it was set.
 
     They are in a pool of their own, so that they never meet a framework's.
@@ -36,7 +40,7 @@ def load(name: str) -> dict[str, Any]:
     compiled = resources.files("facemask_zoo.converters.schemas") / f"{name}.binpb"
     (file,) = descriptor_pb2.FileDescriptorSet.FromString(compiled.read_bytes()).file
     classes = message_factory.GetMessages([file], descriptor_pool.DescriptorPool())
-    return {full.rpartition(".")[2]: kind for full, kind in classes.items()}
+    return MappingProxyType({full.rpartition(".")[2]: kind for full, kind in classes.items()})
 
 
 def parse(kind: Any, data: bytes) -> Any:
@@ -87,17 +91,22 @@ def check_counts(kind: Any, data: bytes) -> None:
 
 def _skip_field(data: bytes, offset: int) -> tuple[int, int | None, int]:
     """Number of the field at `offset`, where its content begins if it has a length, and its end."""
-    key, offset = _varint(data, offset)
+    key, offset = varint(data, offset)
     number, wire_type = key >> 3, key & 7
     if wire_type == _LENGTH:
-        length, offset = _varint(data, offset)
+        length, offset = varint(data, offset)
         return number, offset, offset + length
     if wire_type == _VARINT:
-        offset = _varint(data, offset)[1]
+        offset = varint(data, offset)[1]
     return number, None, offset + _FIXED_BYTES.get(wire_type, 0)
 
 
-def _varint(data: bytes, offset: int) -> tuple[int, int]:
+def varint(data: bytes | memoryview, offset: int) -> tuple[int, int]:
+    """A number of as many bytes as it needs, and the offset behind it.
+
+    Raises:
+        IndexError: The bytes end before it does.
+    """
     value = 0
     for index in range(_MAX_VARINT_BYTES):
         byte = data[offset + index]

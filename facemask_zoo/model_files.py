@@ -38,10 +38,9 @@ def read(path: str | Path) -> Model:
         FrameworkNotInstalledError: The format needs a package that is not installed.
     """
     path = Path(path)
-    row = format_of(path)
-    module = row.module
+    reader = format_of(path).reader
     try:
-        return model_of(module.read(path), path.stem)
+        return model_of(reader.read(path), path.stem)
     except WeightsError as error:
         error.name_file(path)
         raise
@@ -60,7 +59,7 @@ def read_card(path: Path, row: Format) -> ModelCard:
         WeightsError: The file is missing or damaged, or no card can be had from its format.
         FrameworkNotInstalledError: The format needs a package that is not installed.
     """
-    read_text = getattr(row.module, "read_card", None)
+    read_text = getattr(row.reader, "read_card", None)
     if read_text is None:
         able = [r.name for r in FORMATS.values() if "int8" in r.precisions]
         raise WeightsError(f"{path}: only files of {', '.join(able)} run as they are.")
@@ -74,7 +73,7 @@ def source_files(path: Path) -> list[Path]:
     """The files that a reader takes the weights from: the one that is named and its companions."""
     if path.is_dir():
         return [part for part in path.rglob("*") if part.is_file()]
-    companions = getattr(format_of(path).module, "companions", None)
+    companions = getattr(format_of(path).reader, "companions", None)
     return [path, *(companions(path) if companions else ())]
 
 

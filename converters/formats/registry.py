@@ -18,7 +18,6 @@ _ABOVE = _ROOM.rpartition(".")[0]
 """Where modules may know what a detector is, or run one."""
 
 _HEAD_BYTES = 4096
-_SAVED_MODEL = "saved_model.pb"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Format:
         reads: Whether there is a reader.
         writes: Whether there is a writer.
         extra: The extra that installs what the writer needs; empty if the base install does.
+        reads_by: The module that reads it, where reading needs less than writing.
         precisions: Precisions that it can be written in.
         reduced_extra: The extras that install what the lower of them need, if they are others.
         gives_boxes: Whether decoding and suppression are part of its files. Such a format carries
@@ -45,6 +45,7 @@ class Format:
     reads: bool = True
     writes: bool = True
     extra: str = ""
+    reads_by: str = ""
     precisions: tuple[str, ...] = ("fp32",)
     reduced_extra: str = ""
     gives_boxes: bool = False
@@ -58,6 +59,15 @@ class Format:
         """
         room = _ABOVE if self.gives_boxes else _ROOM
         return self._import(f"{room}.{self.name}", self.extra or self.name)
+
+    @property
+    def reader(self) -> ModuleType:
+        """The module that reads the format.
+
+        Raises:
+            FrameworkNotInstalledError: A package that the module needs is missing.
+        """
+        return self._import(f"{_ROOM}.{self.reads_by}", "") if self.reads_by else self.module
 
     @property
     def reduced(self) -> ModuleType:
@@ -99,7 +109,13 @@ FORMATS: dict[str, Format] = {
             reduced_extra="tflite,tensorflow",
         ),
         Format("tensorflow", ".pb", "TensorFlow frozen graph"),
-        Format("saved_model", "", "TensorFlow SavedModel", reads=False, extra="tensorflow"),
+        Format(
+            "saved_model",
+            "",
+            "TensorFlow SavedModel",
+            extra="tensorflow",
+            reads_by="saved_model_reading",
+        ),
         Format("keras", ".keras", "Keras 3 archive"),
         Format("keras_h5", ".h5", "Keras 2 HDF5 and JSON", extra="keras"),
         Format("tfjs", ".json", "TensorFlow.js layers model"),
@@ -163,16 +179,11 @@ def format_of(path: Path) -> Format:
     Raises:
         WeightsError: There is no such file, or no format begins like it.
     """
-    if (path / _SAVED_MODEL).is_file():
-        raise WeightsError(
-            f"{path} is a SavedModel, whose network TensorFlow alone can give. Freeze it there "
-            f"(convert_variables_to_constants_v2) and convert the .pb file."
-        )
     head = _head(path)
     for row in FORMATS.values():
         if row.reads and SIGNATURES[row.name](head, path):
             return row
-    known = ", ".join(row.suffix for row in FORMATS.values() if row.reads)
+    known = ", ".join(row.suffix or row.title for row in FORMATS.values() if row.reads)
     raise WeightsError(f"{path} begins like no format that the zoo reads ({known}).")
 
 

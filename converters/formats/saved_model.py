@@ -1,8 +1,4 @@
-"""TensorFlow's SavedModel folder, for TensorFlow Serving and everything else that takes one.
-
-It is written only: a SavedModel is a program with functions and variables of its own, which
-TensorFlow would have to run in order to give its weights; nothing from strangers is run here.
-"""
+"""TensorFlow's SavedModel folder, written for TensorFlow Serving and all else that takes one."""
 
 from __future__ import annotations
 
@@ -10,8 +6,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.channels_last import file_shape
+from facemask_zoo.converters.formats.saved_model_reading import CARD_FILE, EXTRAS, SERVING
 from facemask_zoo.converters.formats.tensorflow import graph_bytes, node_name
 from facemask_zoo.graph.program import Program
 from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
@@ -19,10 +15,6 @@ from facemask_zoo.quiet import import_tensorflow, native_stderr_silenced
 tf = import_tensorflow()
 
 from tensorflow.core.protobuf import fingerprint_pb2  # noqa: E402
-
-_SIGNATURE = "serving_default"
-# SavedModel's own place for files that TensorFlow shall leave alone.
-_EXTRAS = "assets.extra"
 
 
 def write(program: Program, path: Path) -> None:
@@ -36,11 +28,11 @@ def write(program: Program, path: Path) -> None:
     module = tf.Module()
     module.serve = serving_function(program)
     with native_stderr_silenced():
-        tf.saved_model.save(module, str(path), signatures={_SIGNATURE: module.serve})
+        tf.saved_model.save(module, str(path), signatures={SERVING: module.serve})
     _settle(path / "fingerprint.pb")
     if program.card:
-        (path / _EXTRAS).mkdir()
-        (path / _EXTRAS / f"{CARD_KEY}.json").write_text(program.card, encoding="utf-8")
+        (path / EXTRAS).mkdir()
+        (path / EXTRAS / CARD_FILE).write_text(program.card, encoding="utf-8")
 
 
 def _settle(path: Path) -> None:

@@ -49,7 +49,23 @@ def read(path: Path) -> Program:
         UnsupportedOperationError: It does more than graphs can.
     """
     with damage_reported(path, "frozen graph"):
-        return _Reader(parse_graph(read_bytes(path))).program()
+        definition = parse_graph(read_bytes(path))
+        return read_definition(definition, (_card_text(definition) or b"").decode())
+
+
+def read_definition(definition: Any, card: str) -> Program:
+    """The program that a ``GraphDef`` without functions and variables is.
+
+    Args:
+        definition: Everything that no other node sees is an output.
+        card: Text of the card; empty if there is none.
+
+    Raises:
+        WeightsError: It is damaged, or is no network of floats.
+        UnsupportedOperationError: It has other operations than a network needs.
+    """
+    _check_operations(definition)
+    return _Reader(definition).program(card)
 
 
 def read_card(path: Path) -> bytes | None:
@@ -73,10 +89,14 @@ def parse_graph(data: bytes) -> Any:
     graph = parse(_SCHEMA["GraphDef"], data)
     if graph.library.function:
         raise WeightsError("The graph holds functions, which no network here needs.")
+    _check_operations(graph)
+    return graph
+
+
+def _check_operations(graph: Any) -> None:
     for node in graph.node:
         if node.op not in _READERS and node.op not in _SOURCES:
             raise UnsupportedOperationError(FORMAT, f"{node.op:.100}", f"{node.name:.100}")
-    return graph
 
 
 def end_names(definition: Any) -> list[str]:
@@ -128,11 +148,8 @@ class _Emitter(FamilyEmitter[str]):
         return self.node("Placeholder", [], name, dtype=_FLOAT, shape=(BATCH, *shape))
 
     def constant(self, name: str, values: NDArray[Any]) -> str:
-        kind = _FLOAT if values.dtype.kind == "f" else _INT32
-        stored = values.astype(_DTYPES[kind], copy=False)
-        tensor = _SCHEMA["Tensor"](dtype=kind, tensor_content=stored.tobytes())
-        tensor.tensor_shape.CopyFrom(_shape_message(values.shape))
-        return self.node("Const", [], name, dtype=kind, value=tensor)
+        tensor = _tensor_message(values)
+        return self.node("Const", [], name, dtype=tensor.dtype, value=tensor)
 
     def text(self, name: str, text: str) -> None:
         """A string constant."""
@@ -277,6 +294,23 @@ def _attribute_message(key: str, value: Any) -> Any:
     return _SCHEMA["Value"](tensor=value)
 
 
+def constant_node(name: str, values: NDArray[Any]) -> Any:
+    """A node that holds floats or integers."""
+    tensor = _tensor_message(values)
+    node = _SCHEMA["NodeDef"](name=name, op="Const")
+    node.attr.add(key="dtype", value=_attribute_message("dtype", tensor.dtype))
+    node.attr.add(key="value", value=_attribute_message("value", tensor))
+    return node
+
+
+def _tensor_message(values: NDArray[Any]) -> Any:
+    kind = _FLOAT if values.dtype.kind == "f" else _INT32
+    stored = values.astype(_DTYPES[kind], copy=False)
+    tensor = _SCHEMA["Tensor"](dtype=kind, tensor_content=stored.tobytes())
+    tensor.tensor_shape.CopyFrom(_shape_message(values.shape))
+    return tensor
+
+
 def _shape_message(sizes: Sequence[int]) -> Any:
     return _SCHEMA["Shape"](dim=[_SCHEMA["Dimension"](size=size) for size in sizes])
 
@@ -346,20 +380,19 @@ class _Reader:
         images = [node for node in self._nodes.values() if node.kind == "Placeholder"]
         if len(images) != 1:
             raise WeightsError(f"Expected one placeholder, but the graph has {len(images)}.")
-        self._card = _card_text(definition)
         self._budget = Budget()
         shape = _input_shape(images[0])
         self.batch = shape[0]
         self.importer = FamilyImporter(FORMAT, images[0].label, shape[1:], self._budget)
         self._results: dict[str, list[Result]] = {images[0].name: [self.importer.input]}
 
-    def program(self) -> Program:
+    def program(self, card: str) -> Program:
         """What was read: everything that no other node sees is an output."""
         ends = [self._nodes[name] for name in end_names(self._definition)]
         for end in ends:
             self._follow(end)
         results = [(end.label, self._results[end.name][0]) for end in ends]
-        return self.importer.end(results, (self._card or b"").decode())
+        return self.importer.end(results, card)
 
     def _follow(self, end: _Node) -> None:
         """Take in a node and all that it needs, in an order in which they can be computed."""

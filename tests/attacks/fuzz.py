@@ -19,7 +19,7 @@ with atheris.instrument_imports(include=["facemask_zoo.converters", "pickle", "z
     from facemask_zoo.converters.formats import registry
 
     for row in registry.FORMATS.values():
-        assert not row.reads or row.module
+        assert not row.reads or row.reader
 
 from attacks.samples import KINDS, make_sample  # what is instrumented has to be imported first
 

@@ -99,7 +99,7 @@ def main() -> int:
     path = Path(sys.argv[1])
     error = message = ""
     for row in registry.FORMATS.values():
-        assert not row.reads or row.module
+        assert not row.reads or row.reader
     before = peak_bytes()
     limit_memory()
     try:

@@ -11,6 +11,7 @@ import dataclasses
 import io
 import pickle
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -20,6 +21,7 @@ from typing import Any
 import needs
 import numpy as np
 from PIL import Image
+from places import ROOT
 from seeded import FULL, seeded_model
 
 from facemask_zoo import model_files
@@ -49,7 +51,7 @@ class Sample:
 
     @property
     def files(self) -> list[Path]:
-        return sorted(path for path in self.path.parent.iterdir() if path.is_file())
+        return sorted(path for path in self.path.parent.rglob("*") if path.is_file())
 
 
 def make_sample(kind: str, folder: Path) -> Sample:
@@ -62,6 +64,8 @@ def make_sample(kind: str, folder: Path) -> Sample:
         path = folder / f"video.{kind}"
         _save_video(path)
         return Sample(path, _read_video)
+    if kind == "saved_model":
+        return Sample(_save_functions(folder), _read_weights)
     row = registry.FORMATS[kind]
     path = folder / f"weights{row.suffix}"
     if row.writes:
@@ -69,6 +73,15 @@ def make_sample(kind: str, folder: Path) -> Sample:
     else:
         path.write_bytes(pth_bytes(narrow_model()))
     return Sample(path, _read_weights)
+
+
+def _save_functions(folder: Path) -> Path:
+    """What TensorFlow itself writes, with functions and variables; ours has neither."""
+    needs.package("tensorflow")
+    command = [sys.executable, str(ROOT / "tests" / "saved_models.py"), "functions"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)
+    (folder / "functions.npz").unlink()
+    return folder / "functions"
 
 
 def narrow_model() -> Model:

@@ -11,13 +11,18 @@ from seeded import NETWORKS, random_network, seeded_model
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.formats import registry
 from facemask_zoo.converters.formats.registry import FORMATS
-from facemask_zoo.converters.signatures import SIGNATURES
+from facemask_zoo.converters.signatures import SAVED_MODEL_FILE, SIGNATURES
 from facemask_zoo.model import Model
 
 BOTH_WAYS = [row for row in FORMATS.values() if row.reads and row.writes]
 # HDF5 is read by a process of its own: fewer damaged files are tried.
-CUTS = {"tensorflow": (1, 397), "keras": (10, 1997), "keras_h5": (20, 1997)}
-FLIPS = {"keras": 50, "keras_h5": 30}
+CUTS = {
+    "tensorflow": (1, 397),
+    "saved_model": (10, 1997),
+    "keras": (10, 1997),
+    "keras_h5": (20, 1997),
+}
+FLIPS = {"saved_model": 100, "keras": 50, "keras_h5": 30}
 # Bytes at the end that hold nothing.
 IDLE_TAILS = {"tflite": 64, "ncnn": 2}
 NAMES_ITS_COMPANION = "tfjs"
@@ -33,6 +38,11 @@ def files_of(path):
     """What is beside a file, by what follows its stem."""
     files = (file for file in path.parent.iterdir() if file.is_file())
     return {file.name.removeprefix(path.stem): file.read_bytes() for file in files}
+
+
+def main_file(written):
+    """What is damaged below: the file that is named, or the graph in the folder."""
+    return written / SAVED_MODEL_FILE if written.is_dir() else written
 
 
 def test_every_format_that_is_read_has_a_signature():
@@ -56,13 +66,6 @@ def test_names_beyond_ascii_are_taken(name, row, assert_same, tmp_path):
     assert_same(model_files.read(path), model)
 
 
-def test_a_saved_model_is_refused_with_the_way_round(tmp_path):
-    (tmp_path / "saved").mkdir()
-    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"saved is a SavedModel.*Freeze it"):
-        model_files.read(tmp_path / "saved")
-
-
 def test_the_same_model_gives_the_same_bytes(model, row, written, tmp_path):
     stem = written.stem if row.name == NAMES_ITS_COMPANION else "again"
     again = tmp_path / "folder" / f"{stem}{row.suffix}"
@@ -74,20 +77,22 @@ def test_the_same_model_gives_the_same_bytes(model, row, written, tmp_path):
 
 
 def test_every_truncation_is_refused(row, written):
-    content = written.read_bytes()
+    file = main_file(written)
+    content = file.read_bytes()
     end = len(content) - IDLE_TAILS.get(row.name, 1)
     fine, coarse = CUTS.get(row.name, (1, 97))
     for length in [*range(0, 200, fine), *range(200, end, coarse), end]:
-        written.write_bytes(content[:length])
+        file.write_bytes(content[:length])
         with pytest.raises(WeightsError):
             model_files.read(written)
 
 
 def test_flipped_bytes_end_in_a_model_or_a_clear_error(row, written, rng):
-    content = written.read_bytes()
+    file = main_file(written)
+    content = file.read_bytes()
     for position in rng.integers(0, len(content), size=FLIPS.get(row.name, 500)):
         damaged = bytearray(content)
         damaged[position] ^= int(rng.integers(1, 256))
-        written.write_bytes(damaged)
+        file.write_bytes(damaged)
         with contextlib.suppress(WeightsError):
             assert isinstance(model_files.read(written), Model)
