@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.errors import UnknownNameError
-from facemask_zoo.ssd.neighbours import LEAST_OVERLAP, Pairs, close_pairs
+from facemask_zoo.ssd.neighbours import LEAST_OVERLAP, Indices, Neighbours, Pairs
 
 Floats = NDArray[np.floating[Any]]
 
@@ -26,8 +26,11 @@ _BLOCK = 64
 # From so many boxes on it pays to look first which of them may overlap.
 _MANY = 4 * _BLOCK
 
-# Overlaps of pairs are computed for so many at once, which the processor's cache holds.
-_PAIRS = 1 << 14
+# Of so many boxes, a part is looked at first, for it suppresses most of the others. From wave to
+# wave it grows by the factor.
+_MANY_FOR_WAVES = 6 * _MANY
+_FIRST_WAVE = 1 / 5
+_WAVES_GROW = 4
 
 # AIZOO widens the sides by this much in the areas, but not in the intersection.
 _AIZOO_EPSILON = 1e-3
@@ -121,10 +124,7 @@ def nms(
         raise UnknownNameError.among("nms", kind, NMS_KINDS)
     epsilon = _AIZOO_EPSILON if kind == "aizoo" else 0.0
     order = np.argsort(-np.asarray(scores), kind="stable")
-    pairs = _overlapping(np.asarray(boxes, np.float64)[order], threshold, epsilon)
-    if pairs is None:
-        return order[_kept_by_blocks(boxes[order], threshold, epsilon)]
-    return order[_kept_of_pairs(len(order), *pairs)]
+    return order[_kept(np.asarray(boxes, np.float64)[order], threshold, epsilon)]
 
 
 def blend(boxes: Floats, scores: Floats, kept: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -163,15 +163,27 @@ def _agreeing(
     if len(kept) * len(voters) < _MANY * _MANY:
         return None
     asked = np.union1d(kept, voters)
-    pairs = _overlapping(boxes[asked], _BLEND_OVERLAP, 0.0)
-    if pairs is None:
+    if len(asked) < _MANY:
         return None
-    first, second = (asked[each] for each in pairs)
-    stays, votes = (np.isin(np.arange(len(boxes)), each) for each in (kept, voters))
-    owner = np.concatenate([first, second, kept])
-    voter = np.concatenate([second, first, kept])
-    wanted = stays[owner] & votes[voter]
-    return owner[wanted], voter[wanted]
+    neighbours = Neighbours(boxes[asked], _BLEND_OVERLAP)
+    close = neighbours.among(neighbours.real)
+    if close is None:
+        return None
+    stays, votes = (np.isin(asked, each) for each in (kept, voters))
+    close = (_where(stays[i] & votes[j] | votes[i] & stays[j], i, j) for i, j in close)
+    first, second = _overlapping(boxes[asked], close, _BLEND_OVERLAP, 0.0)
+    owner, voter = _where(
+        np.concatenate([stays[first] & votes[second], stays[second] & votes[first]]),
+        np.concatenate([first, second]),
+        np.concatenate([second, first]),
+    )
+    own = kept[np.isin(kept, voters)]
+    return np.concatenate([asked[owner], own]), np.concatenate([asked[voter], own])
+
+
+def _where(condition: NDArray[np.bool_], first: Indices, second: Indices) -> Pairs:
+    chosen = np.flatnonzero(condition)
+    return first[chosen], second[chosen]
 
 
 def _means(
@@ -191,24 +203,47 @@ def _means(
     return result
 
 
-def _overlapping(boxes: NDArray[np.float64], threshold: float, epsilon: float) -> Pairs | None:
-    """The pairs that overlap by more than the threshold; None where they cannot be had cheaply."""
+def _kept(boxes: NDArray[np.float64], threshold: float, epsilon: float) -> NDArray[np.int64]:
+    """Greedy suppression of sorted boxes, wave by wave.
+
+    Those of a wave that stay are compared with all that are left, so that boxes which a far better
+    one suppresses are never compared with each other.
+    """
     if len(boxes) < _MANY or threshold < LEAST_OVERLAP:
-        return None
-    pairs = close_pairs(boxes, threshold)
-    if pairs is None:
-        return None
-    chunks = []
-    for start in range(0, len(pairs[0]), _PAIRS):
-        first, second = (each[start : start + _PAIRS] for each in pairs)
-        one, other = (np.take(boxes, each, axis=0).T for each in (first, second))
-        above = np.flatnonzero(_overlap(one, other, epsilon) > threshold)
-        chunks.append((first[above], second[above]))
-    return _joined(first for first, _ in chunks), _joined(second for _, second in chunks)
+        return _kept_by_blocks(boxes, threshold, epsilon)
+    neighbours = Neighbours(boxes, threshold)
+    dropped = np.zeros(len(boxes), dtype=bool)
+    left, share = neighbours.real, 1 if len(boxes) < _MANY_FOR_WAVES else _FIRST_WAVE
+    size = max(1, int(len(left) * share))
+    while left.size:
+        wave, rest = left[:size], left[size:]
+        close = neighbours.among(wave)
+        if close is None:
+            stays = left[_kept_by_blocks(boxes[left], threshold, epsilon)]
+            dropped[np.setdiff1d(left, stays)] = True
+            break
+        _drop_worse(dropped, *_overlapping(boxes, close, threshold, epsilon))
+        stays = wave[~dropped[wave]]
+        for pairs in neighbours.between(stays, rest) if rest.size else ():
+            dropped[_above(boxes, pairs, threshold, epsilon)[1]] = True
+        left, size = rest[~dropped[rest]], size * _WAVES_GROW
+    return np.flatnonzero(~dropped)
 
 
-def _joined(parts: Iterable[NDArray[np.intp]]) -> NDArray[np.intp]:
-    return np.concatenate([np.zeros(0, np.intp), *parts])
+def _overlapping(
+    boxes: NDArray[np.float64], close: Iterable[Pairs], threshold: float, epsilon: float
+) -> Pairs:
+    """Those of the pairs that overlap by more than the threshold."""
+    nothing = np.zeros(0, np.intp)
+    found = [(nothing, nothing)]
+    found += (_above(boxes, pairs, threshold, epsilon) for pairs in close)
+    first, second = (np.concatenate(each) for each in zip(*found, strict=True))
+    return first, second
+
+
+def _above(boxes: NDArray[np.float64], pairs: Pairs, threshold: float, epsilon: float) -> Pairs:
+    one, other = (np.take(boxes, each, axis=0).T for each in pairs)
+    return _where(_overlap(one, other, epsilon) > threshold, *pairs)
 
 
 def _kept_by_blocks(boxes: Floats, threshold: float, epsilon: float) -> NDArray[np.int64]:
@@ -227,23 +262,19 @@ def _kept_by_blocks(boxes: Floats, threshold: float, epsilon: float) -> NDArray[
     return np.asarray(kept, dtype=np.int64)
 
 
-def _kept_of_pairs(
-    count: int, first: NDArray[np.intp], second: NDArray[np.intp]
-) -> NDArray[np.int64]:
+def _drop_worse(dropped: NDArray[np.bool_], first: Indices, second: Indices) -> None:
     """Greedy suppression of sorted boxes, of which these pairs overlap.
 
     In each round, boxes that no better one is left to suppress stay, and suppress their partners.
     """
     better, worse = np.minimum(first, second), np.maximum(first, second)
-    dropped = np.zeros(count, dtype=bool)
     while better.size:
-        threatened = np.zeros(count, dtype=bool)
+        threatened = np.zeros(len(dropped), dtype=bool)
         threatened[worse] = True
         safe = ~threatened[better]
         dropped[worse[safe]] = True
         left = ~(safe | dropped[better] | dropped[worse])
         better, worse = better[left], worse[left]
-    return np.flatnonzero(~dropped)
 
 
 def _centre_and_size(boxes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
