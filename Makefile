@@ -90,6 +90,8 @@ bench: $(VENV)/.all
 		--plot $(BENCH)/growth.png --overwrite
 	$(BIN)/python -m facemask_zoo.benchmarks.performance --bench $(BENCH)/results.json \
 		--peers $(BENCH)/peers.json --growth $(BENCH)/growth.json --write docs/performance.md
+	$(BIN)/python -m facemask_zoo.benchmarks.fastest $(BENCH)/results.json \
+		--write facemask_zoo/backends/fastest.json
 
 # A folder with val.json, val/ and train/, such as users do not have.
 LABELLED ?= ../shared/data/detection

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
+import json
+from pathlib import Path
 
+from facemask_zoo import processor
 from facemask_zoo.arguments import look_up
 from facemask_zoo.backends.base import Backend, Options
 from facemask_zoo.errors import FrameworkNotInstalledError
@@ -135,12 +139,29 @@ FRAMEWORKS: dict[str, Framework] = {
         Framework("keras", "Keras 3", "KerasBackend", "keras", ("keras",), ("keras", "keras_h5")),
     )
 }
-"""Fastest first on a CPU, as ``make parity`` measured; ``"auto"`` takes the first installed."""
+"""Fastest first on a CPU, as ``make parity`` measured on one processor."""
+
+FASTEST = Path(__file__).with_name("fastest.json")
+"""Names of frameworks, fastest first, for each kind of processor that was measured."""
 
 
 def list_frameworks() -> list[Framework]:
-    """Every framework that the zoo runs on, installed or not, fastest first."""
-    return list(FRAMEWORKS.values())
+    """Every framework that the zoo runs on, installed or not.
+
+    Returns:
+        Fastest first: in the order recorded for this kind of processor, see
+        :func:`facemask_zoo.processor.kind_of`. Those without a record come last, in the order of
+        ``FRAMEWORKS``.
+    """
+    recorded = [name for name in _recorded(FASTEST) if name in FRAMEWORKS]
+    return [FRAMEWORKS[name] for name in dict.fromkeys([*recorded, *FRAMEWORKS])]
+
+
+@functools.cache
+def _recorded(path: Path) -> tuple[str, ...]:
+    kind = processor.kind_of(processor.instruction_sets())
+    record = json.loads(path.read_bytes()).get(kind)
+    return tuple(record["frameworks"]) if record else ()
 
 
 def find_framework(name: str) -> Framework:

@@ -17,6 +17,7 @@ from facemask_zoo import Detector
 from facemask_zoo.benchmarks import (
     bench_results,
     command,
+    fastest,
     growth,
     peers,
     performance,
@@ -85,6 +86,42 @@ def test_a_run_compared_with_itself_and_with_another(results, measured):
     other = plan(["onnx"], ["zoo-260"], ["fp32"], [4], [1])
     with pytest.raises(DatasetError, match="none of these cases"):
         bench_results.check_comparable(results, other, path)
+
+
+def test_the_order_of_frameworks_is_recorded_for_the_kind_of_processor(results, tmp_path, capsys):
+    (row,) = results["rows"]
+    slow = {"median": row["array"]["median"] * 2}
+    rows = [
+        row | {"framework": "ncnn", "array": slow},
+        row,
+        row | {"framework": "keras", "batch": 8},
+    ]
+    machine = results["machine"] | {"instruction_sets": "avx avx2"}
+    path, table = tmp_path / "results.json", tmp_path / "fastest.json"
+    path.write_text(json.dumps(results | {"rows": rows, "machine": machine}))
+    table.write_text(json.dumps({"neon": {"frameworks": ["tflite"]}}))
+    assert fastest.main([str(path), "--write", str(table)]) == 0
+    assert capsys.readouterr().out == "avx2: onnx, ncnn\n"
+    written = json.loads(table.read_text())
+    assert written["neon"] == {"frameworks": ["tflite"]}
+    assert written["avx2"]["frameworks"] == ["onnx", "ncnn"]
+    assert written["avx2"]["machine"] == machine
+
+
+def test_an_order_takes_the_default_model_and_a_known_processor(results, tmp_path):
+    with pytest.raises(DatasetError, match="instruction sets"):
+        fastest.order(results | {"machine": {}})
+    (row,) = results["rows"]
+    known = {"machine": {"instruction_sets": "asimd"}}
+    with pytest.raises(DatasetError, match="no row of zoo-260"):
+        fastest.order(results | known | {"rows": [row | {"model": "aizoo-260"}]})
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results | {"machine": {"instruction_sets": "asimd"}}))
+    for content in ("", "[]", '{"avx2": ["onnx"]}'):
+        (tmp_path / "table.json").write_text(content)
+        with pytest.raises(DatasetError, match="table"):
+            fastest.main([str(path), "--write", str(tmp_path / "table.json")])
+        assert (tmp_path / "table.json").read_text() == content
 
 
 def test_nothing_is_measured_where_results_are_in_the_way(measured, capsys):
