@@ -81,6 +81,8 @@ parity: $(VENV)/.all
 BENCH = benchmarks/results/$(shell $(BIN)/python -m facemask_zoo.benchmarks.environment)
 BENCHED ?= zoo-260 aizoo-360
 YUNET ?= $(wildcard ../shared/peers/yunet_2026may.onnx)
+# Else the time of imports is that of compiling the package again in every process.
+bench: export PYTHONDONTWRITEBYTECODE =
 bench: $(VENV)/.all
 	$(BIN)/facemask-zoo bench --model $(BENCHED) --batch 1 8 --picture $(DEMO_PICTURE) \
 		--output $(BENCH) --write README.md --overwrite

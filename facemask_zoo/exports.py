@@ -36,7 +36,8 @@ LANDMARKS, POSE = "landmarks", "pose"
 
 _SCORE_DIGITS = 6
 _PIXEL_DIGITS = 3
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Compiled when it is first used, which takes milliseconds.
+_NOT_IN_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def to_dict(result: Detections) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def to_yolo(result: Detections, *, scores: bool) -> str:
 
 def to_voc(result: Detections) -> str:
     """See :meth:`Detections.to_voc`."""
-    path = _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", result.source or "")
+    path = re.sub(_NOT_IN_XML, "\N{REPLACEMENT CHARACTER}", result.source or "")
     root = ElementTree.Element("annotation")
     _add(root, {"folder": Path(path).parent.name, "filename": Path(path).name, "path": path})
     _add(ElementTree.SubElement(root, "source"), {"database": "Unknown"})
