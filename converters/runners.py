@@ -64,8 +64,8 @@ def run_tfjs(path: Path, model: Model, batch: Batch) -> list[Outputs]:
         if result.returncode:
             raise WeightsError(f"TensorFlow.js does not accept {path}: {result.stderr.decode()}")
         outputs = {
-            name: np.fromfile(Path(folder) / f"{name}.out", np.float32).reshape(-1, *shape)
-            for name, shape in model.graph.output_shapes.items()
+            name: np.fromfile(Path(folder) / f"{index}.out", np.float32).reshape(-1, *shape)
+            for index, (name, shape) in enumerate(model.graph.output_shapes.items())
         }
         return [{name: each[i] for name, each in outputs.items()} for i in range(len(batch))]
 

@@ -20,7 +20,7 @@ async function main() {
   const images = new Float32Array(bytes(fs.readFileSync(inFolder("in.bin"))));
   const outputs = [loaded.predict(tf.tensor(images, shape))].flat();
   outputs.forEach((output, index) =>
-    fs.writeFileSync(inFolder(`${loaded.outputNames[index]}.out`), output.dataSync())
+    fs.writeFileSync(inFolder(`${index}.out`), output.dataSync())
   );
   await loaded.save({
     save: async ({ weightSpecs, weightData: saved, ...rest }) => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from facemask_zoo.converters.formats.keras2_config import (
 )
 from facemask_zoo.converters.formats.keras_config import model_config, parse_object
 from facemask_zoo.converters.formats.keras_h5 import NamedVariables
-from facemask_zoo.converters.formats.keras_layers import Array, Dialect, layer_model
+from facemask_zoo.converters.formats.keras_layers import Array, Dialect, LayerModel, layer_model
 from facemask_zoo.converters.formats.keras_parameters import Layers, group_by_layer
 from facemask_zoo.converters.formats.keras_reading import Meaning, read_program
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
@@ -30,6 +31,9 @@ DIALECT = Dialect(FORMAT, groups=False, half_pixels=False, any_softmax=False)
 
 _MEANING = Meaning(FORMAT, hard_slope=SLOPE_OF_HARD_SIGMOID, half_pixels=False)
 _LAYERS_MODEL = "layers-model"
+_GENERATOR = "facemask_zoo"
+# Names of tensors begin with a letter or a digit there; in graphs with a letter or an underscore.
+_BEFORE_UNDERSCORE = "0"
 _FLOAT = "float32"
 # TensorFlow.js keeps what it finds here, and writes it again.
 _METADATA = "userDefinedMetadata"
@@ -55,7 +59,8 @@ def read(path: Path) -> Program:
     metadata = description.get(_METADATA)
     card = metadata.get(CARD_KEY, "") if isinstance(metadata, dict) else ""
     variables = NamedVariables({_place(name): values for name, values in arrays.items()})
-    return read_program(config, variables, _MEANING, str(card))
+    program = read_program(config, variables, _MEANING, str(card))
+    return _graph_names(program) if description.get("generatedBy") == _GENERATOR else program
 
 
 def read_layers(path: Path) -> Layers:
@@ -75,7 +80,7 @@ def write(program: Program, path: Path) -> None:
     Raises:
         UnsupportedOperationError: TensorFlow.js's layers cannot carry an operation.
     """
-    model = layer_model(program, DIALECT)
+    model = _layer_names(layer_model(program, DIALECT))
     arrays = {
         f"{layer.name}/{part}": values
         for layer in model.layers
@@ -88,7 +93,7 @@ def write(program: Program, path: Path) -> None:
     ]
     description: dict[str, Any] = {
         "format": _LAYERS_MODEL,
-        "generatedBy": "facemask_zoo",
+        "generatedBy": _GENERATOR,
         "convertedBy": None,
         "modelTopology": {**FACTS, "model_config": keras2_model(model)},
         "weightsManifest": [{"paths": [shard.name], "weights": weights}],
@@ -97,6 +102,36 @@ def write(program: Program, path: Path) -> None:
         description[_METADATA] = {CARD_KEY: program.card}
     path.write_text(json.dumps(description))
     shard.write_bytes(b"".join(values.astype("<f4").tobytes() for values in arrays.values()))
+
+
+def _layer_names(model: LayerModel) -> LayerModel:
+    """The same layers with names that TensorFlow.js takes."""
+
+    def legal(name: str) -> str:
+        return f"{_BEFORE_UNDERSCORE}{name}" if name.startswith("_") else name
+
+    image = dataclasses.replace(model.image, name=legal(model.image.name))
+    made = {model.image: image}
+    for layer in model.layers:  # of which each comes behind those that it sees
+        inputs = tuple(made[each] for each in layer.inputs)
+        made[layer] = dataclasses.replace(layer, name=legal(layer.name), inputs=inputs)
+    layers = tuple(made[layer] for layer in model.layers)
+    return LayerModel(image, layers, tuple(map(legal, model.outputs)))
+
+
+def _graph_names(program: Program) -> Program:
+    """Undoes :func:`_layer_names`; the reader has put an underscore before the digit."""
+    prefix = f"_{_BEFORE_UNDERSCORE}_"
+    names = {
+        name: f"_{name.removeprefix(prefix)}"
+        for name in program.graph.shapes
+        if name.startswith(prefix)
+    }
+    tensors = {}
+    for key, values in program.tensors.items():
+        name, _, part = key.rpartition(".")
+        tensors[f"{names.get(name, name)}.{part}"] = values
+    return Program(program.graph.renamed(names), tensors, program.card)
 
 
 def _description(path: Path) -> dict[str, Any]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.operations import (
+    Add,
     Convolution,
     Linear,
+    Multiply,
     Operation,
     Reshape,
     Shape,
@@ -64,13 +67,18 @@ def renamed_like(program: Program, pattern: Graph) -> Program | None:
 
 
 def _canonical(graph: Graph) -> Graph:
-    """The same computation with one reshape for all that follow each other."""
+    """The same computation with one reshape for all that follow each other.
+
+    Of the sums and products of values of different shapes, the larger value comes first.
+    """
     new = GraphBuilder(graph.input, graph.input_shape)
     place = {graph.input: graph.input}
     sources: dict[str, str] = {}
     for operation in graph.operations:
         inputs = [place[name] for name in operation.inputs]
         name, shape = operation.name, graph.shapes[operation.name]
+        if isinstance(operation, Add | Multiply):
+            inputs.sort(key=lambda each: -math.prod(new.shapes[each]))
         if not _only_reshapes(operation, graph.shapes):
             place[name] = new.add(type(operation), name, *inputs, **_attributes(operation))
             continue

@@ -21,3 +21,15 @@ def test_a_transposition_that_moves_one_cell_is_a_reshape():
 
 def test_one_that_moves_more_is_not():
     assert match(rows_of(2, transposed=False), rows_of(2, transposed=True)) is None
+
+
+def gated(*, gate_first: bool):
+    b = GraphBuilder("image", (4, 6, 6))
+    gate = b.add(ops.Sigmoid, "gate", b.add(ops.GlobalAveragePool, "mean", "image"))
+    inputs = (gate, "image") if gate_first else ("image", gate)
+    return b.finish(b.add(ops.Multiply, "result", *inputs))
+
+
+def test_a_product_is_the_same_either_way_round():
+    assert match(gated(gate_first=True), gated(gate_first=False)) is not None
+    assert match(gated(gate_first=False), gated(gate_first=True)) is not None

@@ -16,10 +16,17 @@ from facemask_zoo.errors import UnsupportedOperationError
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.matching import renamed_like
 
+
+def underscored(networks):
+    """Names as PyTorch's exporter leaves them: ``/features/0/Conv_output_0``, ``400``."""
+    graph = next(iter(networks.values()))
+    return graph.renamed({name: f"_{name}" for name in graph.shapes})
+
+
 SCRIPT = ROOT / "converters" / "tfjs_predict.cjs"
 REFUSED = {"grouped": "groups", "bilinear": "bilinear"}
 """Graphs that TensorFlow.js's layers cannot compute, and what is said of them."""
-GRAPHS = {**SINGLE, **NETWORKS, "ssd": FULL.graph}
+GRAPHS = {**SINGLE, **NETWORKS, "ssd": FULL.graph, "underscored": underscored(NETWORKS)}
 CARRIED = [name for name in GRAPHS if name not in REFUSED]
 
 
@@ -30,6 +37,13 @@ def test_a_graph_comes_back(name, tmp_path):
     found = renamed_like(format_.read(tmp_path / "model.json"), program.graph)
     assert found is not None
     assert found.digest == program.digest
+
+
+def test_names_come_back_as_well(tmp_path):
+    graph = GRAPHS["underscored"]
+    format_.write(seeded_program(graph), tmp_path / "model.json")
+    found = format_.read(tmp_path / "model.json").graph
+    assert (found.input, found.outputs) == (graph.input, graph.outputs)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -50,8 +64,8 @@ def test_node_computes_the_references_numbers(name, tmp_path):
     stored.tofile(tmp_path / "in.bin")
     words = [tmp_path / "model.json", tmp_path, *map(str, stored.shape)]
     subprocess.run(["node", SCRIPT, *words], check=True, timeout=120, capture_output=True)
-    for output, expected in reference.forward(program, batch).items():
-        answer = np.fromfile(tmp_path / f"{output}.out", np.float32)
+    for index, expected in enumerate(reference.forward(program, batch).values()):
+        answer = np.fromfile(tmp_path / f"{index}.out", np.float32)
         tolerance = 1e-4 if name == "ssd" else 2e-5
         np.testing.assert_allclose(answer.reshape(expected.shape), expected, atol=tolerance)
     again = renamed_like(format_.read(tmp_path / "again.json"), program.graph)
