@@ -197,16 +197,19 @@ def _layer(stored: Mapping[str, Any]) -> LayerNode:
     if class_name in _MODELS and isinstance(config, list):
         arguments = {"layers": config}
     try:
-        calls = tuple(_call_of(each) for each in stored.get("inbound_nodes") or [])
+        calls = tuple(_call_of(each, class_name) for each in stored.get("inbound_nodes") or [])
     except WeightsError as error:
         raise WeightsError(f"{class_name} {name!r:.100}: {error}") from error
     return LayerNode(name, class_name, arguments, calls)
 
 
-def _call_of(stored: Any) -> Call:
+def _call_of(stored: Any, class_name: str) -> Call:
     """A call: in Keras 3 arguments, before it a list of places."""
     if isinstance(stored, dict):
-        _check_keywords(stored.get("kwargs") or {})
+        keywords = dict(stored.get("kwargs") or {})
+        if class_name.startswith(_AUGMENTS):
+            keywords.pop("training", None)
+        _check_keywords(keywords)
         arguments = stored["args"]
         return Call(tuple(_tensors(arguments, 0)), tuple(_numbers(arguments)))
     places = tuple(_places(stored))
@@ -256,6 +259,11 @@ def _place(stored: Any) -> Place:
         raise WeightsError(f"The config names the layer {stored!r:.100}.")
     _check_keywords((stored[3] if len(stored) > 3 else None) or {})
     return (name, node, tensor)
+
+
+# Layers that augment pictures, RandomFlip and others; Keras writes the default of their call down,
+# which is training, and puts it aside when the model is used.
+_AUGMENTS = "Random"
 
 
 def _check_keywords(keywords: Mapping[str, Any]) -> None:

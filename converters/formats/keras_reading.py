@@ -753,6 +753,10 @@ def _read_same(r: _Reader, use: _Use, x: Sequence[str]) -> str:
 _IDENTITIES = (
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "AlphaDropout", "GaussianDropout"),
     *("GaussianNoise", "ActivityRegularization", "Identity", "InputLayer"),
+    # They alter pictures in training alone. RandomCrop is none of them: it always cuts.
+    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomShear"),
+    *("RandomContrast", "RandomBrightness", "RandomHue", "RandomSaturation", "RandomColorJitter"),
+    *("RandomGrayscale", "RandomInvert", "RandomSharpness", "RandomErasing", "RandomPerspective"),
 )
 
 _RULES: Mapping[str, Callable[[_Reader, _Use, Sequence[str]], str]] = {

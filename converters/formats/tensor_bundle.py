@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse, varint
-from facemask_zoo.errors import WeightsError
+from facemask_zoo.errors import UnsupportedOperationError, WeightsError
+
+FORMAT = "saved_model"
 
 _SCHEMA = load("tensorflow")
 _MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
@@ -53,15 +55,18 @@ class TensorBundle:
         """A tensor of single precision, by its key.
 
         Raises:
-            WeightsError: There is none, it is of another type, or the files are damaged.
+            WeightsError: There is none, or the files are damaged.
+        UnsupportedOperationError: It is of another type.
         """
         name = key[:100].decode(errors="replace")
         if key not in self._entries:
             raise WeightsError(f"The bundle has no variable {name!r}.")
         entry = parse(_SCHEMA["BundleEntry"], self._entries[key])
         sizes = [int(each.size) for each in entry.shape.dim[: _MAX_AXES + 1]]
-        if entry.dtype != _FLOAT or entry.slices or len(sizes) > _MAX_AXES:
-            raise WeightsError(f"The variable {name!r} is no whole tensor of single precision.")
+        if entry.dtype != _FLOAT:
+            raise UnsupportedOperationError(FORMAT, f"variables of the type {entry.dtype}", name)
+        if entry.slices or len(sizes) > _MAX_AXES:
+            raise WeightsError(f"The variable {name!r} is no whole tensor.")
         if min(sizes, default=0) < 0 or math.prod(sizes) * 4 != entry.size:
             raise WeightsError(f"The variable {name!r} has {entry.size} bytes, but shape {sizes}.")
         self._budget.spend(entry.size)

@@ -9,6 +9,7 @@ import pytest
 
 from facemask_zoo import model_files
 from facemask_zoo.converters.formats import onnx
+from facemask_zoo.errors import UnsupportedOperationError
 from facemask_zoo.graph import reference
 
 SIZE = 96
@@ -111,3 +112,33 @@ def assert_some_order(found, answers) -> None:
     for answer in answers:
         (same,) = [each for each in found if each.shape == answer.shape]
         np.testing.assert_allclose(same, answer, atol=2e-5)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_layers_that_augment_pictures_are_passed_over(suffix, keras, tmp_path):
+    """A backbone with a head, as tutorials of transfer learning have it."""
+    layers = keras.layers
+    backbone = keras.applications.MobileNetV2(
+        weights=None, include_top=False, input_shape=(SIZE, SIZE, 3), alpha=0.35
+    )
+    image = keras.Input((SIZE, SIZE, 3))
+    x = layers.RandomRotation(0.1)(layers.RandomFlip("horizontal")(image))
+    x = backbone(layers.Rescaling(1 / 127.5, offset=-1)(x), training=False)
+    x = layers.Dropout(0.2)(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(image, layers.Dense(1)(x))
+    model.save(tmp_path / f"model.{suffix}")
+    batch = np.random.Generator(np.random.PCG64(5)).random((2, 3, SIZE, SIZE)).astype(np.float32)
+    (answer,) = reference.forward(
+        model_files.read(tmp_path / f"model.{suffix}").program, batch
+    ).values()
+    expected = np.asarray(model(batch.transpose(0, 2, 3, 1), training=False))
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+def test_a_saved_model_that_alters_pictures_is_refused_by_operation(keras, tmp_path):
+    """Keras exports the augmentation as well; its seeds are integers."""
+    image = keras.Input((16, 16, 3))
+    x = keras.layers.Conv2D(2, 3)(keras.layers.RandomFlip()(image))
+    keras.Model(image, x).export(tmp_path / "saved", verbose=False)
+    with pytest.raises(UnsupportedOperationError, match="saved"):
+        model_files.read(tmp_path / "saved")
