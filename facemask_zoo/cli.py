@@ -24,6 +24,7 @@ from facemask_zoo.detect_command import Outputs, Selection
 from facemask_zoo.detector import Detector
 from facemask_zoo.errors import FaceMaskZooError
 from facemask_zoo.extras import require
+from facemask_zoo.files import check_place
 from facemask_zoo.images import MAX_PIXELS
 from facemask_zoo.landmarker import Landmarker
 from facemask_zoo.options import TILES_HELP, TILES_METAVAR
@@ -483,6 +484,7 @@ def _weights_export(
     """Write models in every framework's format."""
 
     def run() -> int:
+        check_place(folder)  # before anything is fetched
         for name in _chosen(models, every):
             model = open_weights(name).model()
             target = folder / model.card.name
