@@ -25,7 +25,7 @@ from facemask_zoo.converters.formats import registry
 
 NETWORK = NETWORKS["small"]
 THREADS = 8
-PROCESSES = 3
+PROCESSES = 2
 INPUTS = 36
 FORKS = 30
 TOLERANCE = 1e-6

@@ -31,7 +31,7 @@ def through(model: Model, name: str, folder: Path, step: int) -> Model:
     seed=st.integers(0, 2**32 - 1),
     chain=st.lists(st.sampled_from(BOTH_WAYS), min_size=3, max_size=5),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_chains_of_formats_change_nothing(seed, chain):
     model = seeded_model(random_network(np.random.default_rng(seed)), seed)
     read = model
@@ -53,7 +53,7 @@ def test_every_pair_of_formats_changes_nothing(first, tmp_path):
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_unusual_numbers_survive(seed):
     """Subnormal numbers, negative zero and the extremes, in every format."""
     rng = np.random.default_rng(seed)

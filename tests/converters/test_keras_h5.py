@@ -114,7 +114,10 @@ def test_the_unfolded_graph_is_aizoos(shared):
 @pytest.mark.parametrize(
     ("weights", "architecture", "read_layers"),
     [
-        ("face_mask_detection.pth", "face_mask_detection.json", aizoo_pth.read_layers),
+        pytest.param(
+            *("face_mask_detection.pth", "face_mask_detection.json", aizoo_pth.read_layers),
+            marks=pytest.mark.scale,
+        ),
         ("model360.pth", "model360.json", aizoo_pth.read_layers),
     ],
 )

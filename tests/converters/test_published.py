@@ -81,7 +81,7 @@ def test_the_framework_runs_the_file_as_it_is(name, need, tmp_path):
     np.testing.assert_allclose(scores, golden[1], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [260, 360])
+@pytest.mark.parametrize("size", [260, pytest.param(360, marks=pytest.mark.scale)])
 def test_the_architecture_loads_the_weights_made_again(size, tmp_path):
     """From the pickle to the ``.hdf5`` file that AIZOO's Keras program needs."""
     needs.package("tf_keras")
