@@ -136,10 +136,29 @@ def landmark_regressor(size: int = 48) -> Graph:
     return n.b.finish(points, pose)
 
 
+def face_detector(size: int = 32) -> Graph:
+    """Scores, boxes and points of each level, all of them outputs, as face detectors give them."""
+    n = _Layers((3, size, size))
+    x = n.b.add(ops.Relu, "stem_act", n.conv("stem", "image", 6, stride=2))
+    ends = []
+    for level in range(2):
+        x = n.b.add(ops.Relu, f"act{level}", n.conv(f"stage{level}", x, 8, stride=2))
+        _, height, width = n.b.shapes[x]
+        for name, columns in (("cls", 2), ("bbox", 4), ("kps", 10)):
+            head = n.conv(f"{name}{level}_map", x, columns, kernel=1)
+            last = n.b.add(ops.Transpose, f"{name}{level}_last", head, order=(0, 2, 3, 1))
+            rows = n.b.add(
+                ops.Reshape, f"{name}{level}", last, target=(height * width, columns)
+            )
+            ends.append(n.b.add(ops.Sigmoid, f"{name}{level}_p", rows) if columns == 2 else rows)
+    return n.b.finish(*ends)
+
+
 NETWORKS: dict[str, Graph] = {
     "depthwise_ssd": depthwise_ssd(),
     "squeezing_classifier": squeezing_classifier(),
     "shuffling_classifier": shuffling_classifier(),
     "landmark_regressor": landmark_regressor(),
+    "face_detector": face_detector(),
 }
 """Small networks, each of a kind that the zoo's users bring."""

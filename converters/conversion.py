@@ -38,7 +38,7 @@ from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import Writer, source_files, staged
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
-from facemask_zoo.store import open_weights
+from facemask_zoo.store import Weights, find_weights, open_weights, sides, split_size
 from facemask_zoo.version import __version__
 
 _TITLES = {LOC_NAME: "boxes", SCORES_NAME: "scores"}
@@ -220,7 +220,7 @@ def convert(
     if data is not None:
         _check_measurable(row)
     dataset = None if data is None else load_judges(data, images)
-    weights = open_weights(source)
+    weights = _opened(source, input_size)
     sources = Sources(source_files(weights.path) if weights.path else ())
     original = _with_input_size(weights.model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
@@ -294,11 +294,24 @@ def _writer(row: Format, precision: str, pictures: Sequence[Sample]) -> Writer |
     return write
 
 
+def _opened(source: str | os.PathLike[str], input_size: int | None) -> Weights:
+    """The weights, at their own input size where they have one."""
+    if input_size is None:
+        return open_weights(source)
+    name, _ = split_size(path_text("source", source))
+    return find_weights(name, open_size=sides(input_size))
+
+
 def _with_input_size(model: Model, input_size: int | None) -> Model:
     if input_size is None:
         return model
     if model.card.architecture is None:
-        raise InvalidArgumentError("input_size: only models of the zoo's architectures take one.")
+        if model.graph.input_shape[1:] == (input_size, input_size):
+            return model
+        raise InvalidArgumentError(
+            "input_size: only models of the zoo's architectures take one, and files that leave the "
+            "size of their input open."
+        )
     resized = model.card.architecture.with_input_size(input_size)
     return dataclasses.replace(model, card=dataclasses.replace(model.card, architecture=resized))
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from facemask_zoo.architectures.pyramid import InputSize
 from facemask_zoo.arguments import check_count, label_tuple
 from facemask_zoo.backends import Options
 from facemask_zoo.errors import InvalidArgumentError, WeightsError
@@ -98,6 +99,7 @@ class Classifier:
         threads: int | None = None,
         labels: Sequence[str] | None = None,
         preprocessing: str | Preprocessing | None = None,
+        input_size: InputSize | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> Classifier:
         """Load a classifier on a framework.
@@ -114,6 +116,8 @@ class Classifier:
                 if None. A file without a card only numbers them.
             preprocessing: A name of ``tasks.preprocessing.PREPROCESSING`` (``"0..1"``, ``"-1..1"``,
                 ``"imagenet"`` and others), or a :class:`Preprocessing`; the card's if None.
+            input_size: Side of the network's input in pixels, or (height, width), for files that
+                leave it open.
             max_pixels: Largest width x height of a picture.
 
         Raises:
@@ -126,7 +130,9 @@ class Classifier:
         given = None if labels is None else label_tuple("labels", labels)
         chosen = None if preprocessing is None else find_preprocessing(preprocessing)
         options = Options(device=device, precision=precision, threads=threads)
-        session = open_session(model, framework=framework, options=options, trust=trust)
+        session = open_session(
+            model, framework=framework, options=options, trust=trust, input_size=input_size
+        )
         count = classification.class_count(session.graph)
         classes = session.card.classes if given is None else given
         if len(classes) != count:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from facemask_zoo.cards import ModelCard
+from facemask_zoo.converters.formats.importing import open_inputs
 from facemask_zoo.converters.formats.registry import (
     FORMATS,
     Format,
@@ -27,11 +28,12 @@ from facemask_zoo.recognition import model_of
 Writer = Callable[[Model, Path], None]
 
 
-def read(path: str | Path) -> Model:
+def read(path: str | Path, open_size: tuple[int, int] | None = None) -> Model:
     """Read weights in any format the zoo knows.
 
     Args:
         path: A file (or, for formats that are folders, a folder).
+        open_size: Height and width of the input, where the file leaves them open.
 
     Raises:
         WeightsError: The file is missing, damaged, or of an unknown format.
@@ -40,7 +42,9 @@ def read(path: str | Path) -> Model:
     path = Path(path)
     reader = format_of(path).reader
     try:
-        return model_of(reader.read(path), path.stem)
+        with open_inputs(open_size):
+            found = reader.read(path)
+        return model_of(found, path.stem)
     except WeightsError as error:
         error.name_file(path)
         raise

@@ -66,7 +66,8 @@ def open_session(
         framework: A name of :func:`list_frameworks`, or ``AUTO``.
         options: Device, precision and threads.
         trust: Run a file as it is; the framework's own parser sees it unchecked.
-        input_size: Side of the input in pixels, or (height, width); None for the card's.
+        input_size: Side of the input in pixels, or (height, width); None for the card's, or the
+            file's.
 
     Raises:
         InvalidArgumentError: The model has no such input size, or an argument is of the wrong type.
@@ -80,9 +81,7 @@ def open_session(
     check_kind("trust", trust, bool)
     if framework != AUTO:
         find_framework(framework)  # before anything is fetched
-    weights = open_weights(model, trust=trust)
-    if input_size is not None:
-        weights = weights.with_input_size(input_size)
+    weights = open_weights(model, trust=trust, input_size=input_size)
     options = options or Options()
     session = start(weights, framework, options)
     loading = {"model": place(model), "framework": session.framework, "trust": trust}

@@ -27,7 +27,7 @@ import platformdirs
 
 from facemask_zoo import model_files
 from facemask_zoo.architectures.pyramid import InputSize, Pyramid
-from facemask_zoo.arguments import path_text
+from facemask_zoo.arguments import check_integer, path_text
 from facemask_zoo.cards import File, ModelCard, list_models, load_card, weights_folder
 from facemask_zoo.converters.formats.registry import find_format, format_for
 from facemask_zoo.errors import (
@@ -39,6 +39,7 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.files import atomic_path, check_file, check_folder
+from facemask_zoo.graph import text
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.model import Model
 from facemask_zoo.version import __version__
@@ -50,6 +51,7 @@ _Check = Callable[[Path], None]
 _LOCKS = "locks"
 _DAMAGED = "-damaged-"
 _TIMEOUT_SECONDS = 30
+_MAX_SIDE = 1 << 15
 _MAX_STEM = 60
 
 
@@ -114,6 +116,8 @@ class Weights:
         """
         old = self.card.architecture
         if not isinstance(old, Pyramid):
+            if self.graph.input_shape[1:] == sides(input_size):
+                return self
             raise InvalidArgumentError(f"{self.card.name!r} has one input size alone.")
         architecture = old.with_input_size(input_size)
         if architecture == old:
@@ -198,7 +202,23 @@ class Weights:
 _SIZED = re.compile(r"(?P<model>.+)@(?P<height>[0-9]{1,5})(?:x(?P<width>[0-9]{1,5}))?")
 
 
-def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weights:
+def sides(input_size: InputSize) -> tuple[int, int]:
+    """Height and width of an input.
+
+    Raises:
+        InvalidArgumentError: It is neither one number of pixels nor two.
+    """
+    pair = input_size if isinstance(input_size, tuple) else (input_size, input_size)
+    if len(pair) != 2:
+        raise InvalidArgumentError(f"input_size: expected one or two numbers, got {input_size!r}.")
+    for side in pair:
+        check_integer("input_size", side, 1, _MAX_SIDE)
+    return (int(pair[0]), int(pair[1]))
+
+
+def open_weights(
+    model: str | os.PathLike[str], *, trust: bool = False, input_size: InputSize | None = None
+) -> Weights:
     """Find a model.
 
     Args:
@@ -206,6 +226,7 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
             ``@640`` or ``@480x640`` (height, width) behind it is the size of the input.
         trust: Run a file as it is, whatever precision it is in. Only its card is read; for the
             rest, the framework's own parser is relied on.
+        input_size: As behind the name, which it takes precedence over.
 
     Raises:
         UnknownNameError: It is neither.
@@ -214,9 +235,25 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
             holds no card.
     """
     name = path_text("model", model)
-    name, size = split_size(name)
-    if size:
-        return open_weights(name, trust=trust).with_input_size(size)
+    name, named = split_size(name)
+    size = named if input_size is None else sides(input_size)
+    weights = find_weights(name, trust=trust, open_size=size)
+    return weights if size is None else weights.with_input_size(size)
+
+
+def find_weights(
+    name: str, *, trust: bool = False, open_size: tuple[int, int] | None = None
+) -> Weights:
+    """Find a model, at the input size that it has.
+
+    Args:
+        name: A name of :func:`list_models`, or a path.
+        trust: As for :func:`open_weights`.
+        open_size: Height and width of the input, where a file leaves them open.
+
+    Raises:
+        FaceMaskZooError: As :func:`open_weights`.
+    """
     if name in list_models():
         return Weights(load_card(name))
     path = Path(name)
@@ -226,7 +263,7 @@ def open_weights(model: str | os.PathLike[str], *, trust: bool = False) -> Weigh
     if trust:
         row = format_for(path)
         return Weights(model_files.read_card(path, row), path, row.name)
-    content = model_files.read(path)
+    content = model_files.read(path, open_size)
     return Weights(content.card, path, content=content)
 
 
@@ -349,7 +386,8 @@ class _Capped:
 def _converted(model: Model, name: str, precision: str) -> Path:
     """The model in another format, from the cache folder, written there if need be."""
     row = find_format(name)
-    identity = f"{model.digest}{model.card.portable().to_json()}{name}{precision}{__version__}"
+    parts = (model.digest, text.to_json(model.graph), model.card.portable().to_json())
+    identity = "".join((*parts, name, precision, __version__))
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
     stem = re.sub(r"[^\w.-]", "_", model.card.name)[:_MAX_STEM]
 

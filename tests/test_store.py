@@ -26,8 +26,12 @@ from facemask_zoo import (
     model_files,
     store,
 )
-from facemask_zoo.cards import File, ModelCard
+from facemask_zoo.cards import NO_TASK, File, ModelCard
 from facemask_zoo.files import sha256_of
+from facemask_zoo.graph import operations as ops
+from facemask_zoo.graph.builder import GraphBuilder
+from facemask_zoo.model import Model
+from facemask_zoo.session import open_session
 
 
 @pytest.fixture
@@ -192,6 +196,24 @@ def test_threads_share_an_empty_cache(published, tmp_path, monkeypatch):
 
         with ThreadPoolExecutor(8) as pool:
             assert set(pool.map(start, ["caffe", "pytorch"] * 4)) == {digest}
+
+
+def test_networks_of_one_name_and_the_same_tensors_are_kept_apart(tmp_path, monkeypatch):
+    """As before and after a softmax or an activation was put into a script."""
+    monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "cache"))
+    sums = []
+    for kind in (ops.Relu, ops.Sigmoid):
+        b = GraphBuilder("image", (3, 4, 4))
+        ends = b.add(kind, "end", b.add(ops.Convolution, "conv", b.input, filters=2, kernel=(1, 1)))
+        tensors = {"conv.weight": np.ones((2, 3, 1, 1), np.float32)}
+        tensors["conv.bias"] = np.zeros(2, np.float32)
+        model = Model(ModelCard("m", "A network.", None, task=NO_TASK), tensors, b.finish(ends))
+        path = tmp_path / kind.__name__ / "model.safetensors"
+        model_files.write(model, path, "safetensors")
+        backend = open_session(path, framework="onnx").backend
+        (answer,) = backend.forward(np.ones((1, 3, 4, 4), np.float32)).values()
+        sums.append(float(answer.sum()))
+    assert sums == pytest.approx([96, 32 / (1 + np.exp(-3))])
 
 
 def test_where_the_cache_cannot_be_written_a_temporary_folder_is_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -84,6 +85,48 @@ def damage_reported(path: Path, kind: str) -> Iterator[None]:
         raise WeightsError(f"{path}: not a whole {kind}: {error!r}.") from error
 
 
+_OPEN_SIZE: contextvars.ContextVar[Pair | None] = contextvars.ContextVar("open", default=None)
+
+
+@contextlib.contextmanager
+def open_inputs(size: Pair | None) -> Iterator[None]:
+    """Inputs whose height and width a file leaves open are read as of this size, here."""
+    token = _OPEN_SIZE.set(size)
+    try:
+        yield
+    finally:
+        _OPEN_SIZE.reset(token)
+
+
+def chosen_size() -> Pair | None:
+    """Height and width for open inputs, if the user named them."""
+    return _OPEN_SIZE.get()
+
+
+def settled_shape(name: str, sizes: Sequence[int | None]) -> Shape:
+    """The shape of an input of which a file may leave height and width open.
+
+    Args:
+        name: Of the input.
+        sizes: Without the batch, channels first or last; None, 0 or less where they are open.
+
+    Raises:
+        WeightsError: They are open, and nothing says what they shall be; or others are.
+    """
+    sides = (1, 2) if len(sizes) == 3 and (sizes[0] or 0) > 0 else (0, 1)
+    size, settled = chosen_size(), list(sizes)
+    if size is not None and len(sizes) == 3:
+        for axis, length in zip(sides, size, strict=True):
+            settled[axis] = length if (settled[axis] or 0) < 1 else settled[axis]
+    shape = tuple(length for length in settled if length is not None and length > 0)
+    if len(shape) < len(sizes) or not sizes:
+        raise WeightsError(
+            f"Input {name!r:.100} has the open shape {list(sizes)}. Its height and width can be "
+            "named, as in model.onnx@480x640; nothing else but the batch may be open."
+        )
+    return shape
+
+
 def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
     """What a file's shape means for one sample; None if it moves the batch.
 
@@ -101,8 +144,6 @@ def reshape_target(wanted: Sequence[int], shape: Shape) -> Shape | None:
     open_axes = tail.count(-1)
     total, known = math.prod(shape), math.prod(size for size in tail if size != -1)
     if open_axes > 1 or min(tail) < -1 or known < 1 or total % known:
-        return None
-    if wanted[0] == OPEN_BATCH and open_axes:
         return None
     target = tuple(total // known if size == -1 else size for size in tail)
     return target if math.prod(target) == total else None

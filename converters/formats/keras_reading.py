@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats.channels_last import TO_LAST, ChannelsLastImporter
 from facemask_zoo.converters.formats.emitting import same_padding
+from facemask_zoo.converters.formats.importing import settled_shape
 from facemask_zoo.converters.formats.keras_config import LayerNode, ModelConfig, Place, model_config
 from facemask_zoo.converters.formats.keras_layers import (
     HALF_OF_SIX,
@@ -106,11 +107,9 @@ def _input_shape(image: LayerNode) -> Shape:
     if isinstance(kind, str | None) and kind not in _FLOATS:
         raise WeightsError(f"Input {image.name!r:.100}: expected floats, but got {kind!r:.100}.")
     good = isinstance(shape, list) and 2 <= len(shape) <= 6
-    if not good or not all(type(size) is int and size > 0 for size in shape[1:]):
-        raise WeightsError(
-            f"Input {image.name!r:.100} has the shape {shape!r:.100}: only the batch may be open."
-        )
-    return tuple(shape[1:])
+    if not good or not all(size is None or type(size) is int for size in shape[1:]):
+        raise WeightsError(f"Input {image.name!r:.100} has the shape {shape!r:.100}.")
+    return settled_shape(image.name, shape[1:])
 
 
 class _Reader:

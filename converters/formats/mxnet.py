@@ -20,6 +20,7 @@ from facemask_zoo.converters.formats.importing import (
     Importer,
     LooseTensors,
     axis_of,
+    chosen_size,
     damage_reported,
     reshape_target,
 )
@@ -452,7 +453,8 @@ def _input_shapes(symbol: _Symbol, image: int, known: Mapping[int, Array]) -> It
             yield (weight.shape[1],)
             return
         channels = weight.shape[1] * node.settings.integer("num_group", 1)
-        yield from ((channels, size, size) for size in USUAL_SIZES)
+        sizes = [chosen] if (chosen := chosen_size()) else [(size, size) for size in USUAL_SIZES]
+        yield from ((channels, *size) for size in sizes)
         return
 
 

@@ -20,8 +20,10 @@ from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, 
 from facemask_zoo.converters.formats.importing import (
     Importer,
     axis_of,
+    chosen_size,
     damage_reported,
     reshape_target,
+    settled_shape,
 )
 from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
 from facemask_zoo.converters.signatures import NCNN_MAGIC
@@ -521,8 +523,13 @@ def _shape(layer: _Layer) -> Shape:
     """The shape that an input states."""
     width, height, channels = (layer.integer(key) for key in (0, 1, 2))
     shape = tuple(size for size in (channels, height, width) if size != 0)
+    if not shape and chosen_size():  # as pictures are
+        return settled_shape(layer.name, (3, 0, 0))
     if not shape or (channels and not height):
-        raise WeightsError(f"Input {layer.name!r} does not say its shape.")
+        raise WeightsError(
+            f"Input {layer.name!r} does not say its shape: name height and width, as in "
+            "model.ncnn.param@480x640."
+        )
     return shape
 
 

@@ -20,6 +20,7 @@ from facemask_zoo.converters.formats.importing import (
     LooseTensors,
     damage_reported,
     reshape_target,
+    settled_shape,
 )
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
@@ -831,11 +832,7 @@ def _input_shape(image: onnx.ValueInfoProto) -> Shape:
     sizes = [int(dimension.dim_value) for dimension in kind.shape.dim]
     if kind.elem_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) or len(sizes) < 2:
         raise WeightsError(f"Input {image.name!r}: expected floats with a batch, got {sizes}.")
-    if min(sizes[1:]) < 1:
-        raise WeightsError(
-            f"Input {image.name!r} has the open shape {sizes}: only the batch may be open."
-        )
-    return tuple(sizes[1:])
+    return settled_shape(image.name, sizes[1:])
 
 
 def _pair(values: Sequence[int], node: onnx.NodeProto) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from facemask_zoo.converters.formats.importing import (
     Importer,
     damage_reported,
     reshape_target,
+    settled_shape,
 )
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse, serialize
@@ -336,11 +337,7 @@ def _input_shape(image: Any) -> Shape:
     sizes = [int(size) for size in tensor.dims]
     if tensor.data_type not in _TYPES or len(sizes) < 2:
         raise WeightsError(f"Input {image.name!r}: expected floats with a batch, got {sizes}.")
-    if min(sizes[1:]) < 1:
-        raise WeightsError(
-            f"Input {image.name!r} has the open shape {sizes}: only the batch may be open."
-        )
-    return tuple(sizes[1:])
+    return settled_shape(image.name, sizes[1:])
 
 
 def _pair(values: Any) -> Pair:

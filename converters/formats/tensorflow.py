@@ -19,7 +19,7 @@ from facemask_zoo.converters.formats.family_importing import (
     Masks,
     Result,
 )
-from facemask_zoo.converters.formats.importing import damage_reported
+from facemask_zoo.converters.formats.importing import damage_reported, settled_shape
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
@@ -703,9 +703,7 @@ def _input_shape(image: _Node) -> Shape:
     sizes = [int(dimension.size) for dimension in image.get("shape").shape.dim[:_MAX_AXES]]
     if image.get("dtype").type != _FLOAT or len(sizes) < 2:
         raise WeightsError(f"{image.name}: expected floats with a batch, but got {sizes}.")
-    if min(sizes[1:]) < 1:
-        raise WeightsError(f"{image.name} has the shape {sizes}: only the batch may be open.")
-    return (sizes[0] if sizes[0] > 0 else BATCH, *sizes[1:])
+    return (sizes[0] if sizes[0] > 0 else BATCH, *settled_shape(image.name, sizes[1:]))
 
 
 def _card_text(definition: Any) -> bytes | None:

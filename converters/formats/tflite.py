@@ -20,7 +20,7 @@ from facemask_zoo.converters.formats.family_importing import (
     Masks,
     Result,
 )
-from facemask_zoo.converters.formats.importing import damage_reported
+from facemask_zoo.converters.formats.importing import damage_reported, settled_shape
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.signatures import TFLITE_IDENTIFIER
@@ -537,11 +537,13 @@ class _Reader:
         shape = _shape(tensor)
         if tensor.Type() != schema.TensorType.FLOAT32:
             raise WeightsError("Expected an input of floats, but the file is quantised.")
-        if len(shape) < 2 or min(shape) < 1:
-            raise WeightsError(f"The input has the shape {shape}: only the batch may be open.")
-        open_batch = tensor.ShapeSignatureLength() and tensor.ShapeSignature(0) == BATCH
-        self.batch = BATCH if open_batch else shape[0]
-        self.importer = FamilyImporter(FORMAT, self.name(image), shape[1:], self._budget)
+        if tensor.ShapeSignatureLength() == len(shape):  # open axes are 1 in the shape itself
+            shape = tuple(int(tensor.ShapeSignature(axis)) for axis in range(len(shape)))
+        if len(shape) < 2 or shape[0] == 0:
+            raise WeightsError(f"Expected an input with a batch, but got {shape}.")
+        self.batch = shape[0]
+        stored = settled_shape(self.name(image), shape[1:])
+        self.importer = FamilyImporter(FORMAT, self.name(image), stored, self._budget)
         self.values[image] = self.importer.input
 
     def program(self) -> Program:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from facemask_zoo.graph.builder import GraphBuilder
@@ -22,7 +22,7 @@ from facemask_zoo.graph.operations import (
 )
 from facemask_zoo.graph.program import Program
 
-_MOST_OUTPUTS = 4
+_MOST_PERMUTED = 4
 _WIDTHS = {Convolution: "filters", Linear: "features", Reshape: "target"}
 
 
@@ -36,21 +36,32 @@ def match(graph: Graph, pattern: Graph, *, any_width: bool = False) -> dict[str,
 
     Returns:
         The pattern's name for each of the graph's; None if they are different computations. The
-        outputs may come in another order. Reshapes that follow each other count as one, and so does
-        a transposition that moves only axes of size 1: files do not tell them apart.
+        outputs may come in another order, if there are few or their names say which is which.
+        Reshapes that follow each other count as one, and so does a transposition that moves only
+        axes of size 1: files do not tell them apart.
     """
     graph, pattern = _canonical(graph), _canonical(pattern)
     if len(graph.operations) != len(pattern.operations):
         return None
-    if len(graph.outputs) != len(pattern.outputs) or len(graph.outputs) > _MOST_OUTPUTS:
+    if len(graph.outputs) != len(pattern.outputs):
         return None
     if graph.input_shape != pattern.input_shape and not any_width:
         return None
-    for order in itertools.permutations(pattern.outputs):
+    for order in _orders(graph.outputs, pattern.outputs):
         names = _match_from(graph, pattern, dict(zip(graph.outputs, order, strict=True)), any_width)
         if names is not None:
             return names
     return None
+
+
+def _orders(outputs: Sequence[str], theirs: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Orders in which the outputs of a pattern may be those of a graph."""
+    if len(theirs) <= _MOST_PERMUTED:
+        yield from itertools.permutations(theirs)
+        return
+    yield theirs
+    if set(outputs) == set(theirs):
+        yield outputs
 
 
 def renamed_like(program: Program, pattern: Graph) -> Program | None:
