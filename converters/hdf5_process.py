@@ -26,7 +26,7 @@ _MAX_DEPTH = 12
 _MAX_STRINGS = 512
 # Where HDF5 keeps strings of variable length. Any number of references may share one.
 _HEAP = re.compile(rb"GCOL.{4}(.{8})", re.DOTALL)
-_MAX_HEAP_BYTES = 512 * 1024
+_MAX_HEAP_BYTES = 2 * 1024 * 1024
 
 
 def main(max_bytes: int) -> None:

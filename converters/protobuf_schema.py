@@ -15,7 +15,7 @@ from facemask_zoo.errors import WeightsError
 _VARINT, _LENGTH = 0, 2
 _MAX_VARINT_BYTES = 10
 _FIXED_BYTES = {1: 8, 5: 4}
-_MAX_MESSAGES = 200_000
+_MAX_MESSAGES = 500_000
 _MAX_FIELDS = 4_000_000
 
 _INTEGERS = (

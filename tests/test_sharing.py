@@ -27,7 +27,7 @@ NETWORK = NETWORKS["small"]
 THREADS = 8
 PROCESSES = 2
 INPUTS = 36
-FORKS = 30
+FORKS = 10
 TOLERANCE = 1e-6
 NOT_FORKED = "does not work in one forked"
 

@@ -248,6 +248,18 @@ class FamilyImporter(ChannelsLastImporter):
         pooled = self.mark(self.add(ops.GlobalAveragePool, f"{name}_pooled", value))
         return self.add(ops.Reshape, name, pooled, target=self.shape(pooled)[:1])
 
+    def most(self, name: str, x: Result, axes: Sequence[int], *, keep: bool) -> str:
+        """The largest number over height and width."""
+        value = self.value(x, name)
+        if len(self.shape(value)) != 3 or sorted(axis % 4 for axis in axes) != [1, 2]:
+            raise self.unsupported(f"a maximum over the axes {list(axes)}", name)
+        value = self.as_feature_map(value)
+        inner, size = name if keep else f"{name}_pooled", self.spatial(value)
+        pooled = self.mark(self.add(ops.MaxPool, inner, value, kernel=size, strides=size))
+        if keep:
+            return pooled
+        return self.add(ops.Reshape, name, pooled, target=self.shape(pooled)[:1])
+
     def connected(
         self, name: str, x: Result, weight: Array, bias: Array | None, *, keep: bool
     ) -> str:

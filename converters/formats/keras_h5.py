@@ -162,12 +162,18 @@ class NamedVariables:
         raise WeightsError(f"The file holds no {name} of the layer {layer!r:.100}.")
 
 
+_NO_WEIGHTS = ("count", "seed_generator_state")
+"""Whole numbers that layers keep for themselves: of samples seen, and where randomness stands."""
+
+
 def _arrays(group: Node) -> dict[tuple[str, ...], Array]:
     """Variables by layer and name, and by the layer of a model within the model."""
     found: dict[tuple[str, ...], Array] = {}
     for layer in group.names(_LAYER_NAMES):
         for name in group.find(layer).names(_WEIGHT_NAMES):
             *path, parameter = name.partition(":")[0].split("/")
+            if parameter in _NO_WEIGHTS:
+                continue
             values = group.array(f"{layer}/{name}")
             found[layer, parameter] = values
             if path:

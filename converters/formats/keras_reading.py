@@ -436,6 +436,24 @@ def _read_norm(r: _Reader, use: _Use, x: Sequence[str]) -> str:
 
 
 _VARIANCE = ("moving_variance", "")
+_LEAST_DEVIATION = 1e-7
+
+
+def _read_normalization(r: _Reader, use: _Use, x: Sequence[str]) -> str:
+    """What was learnt from the data, or given: ``(x - mean) / standard deviation``."""
+    value = r.importer.as_feature_map(x[0])
+    channels, rank = r.channels(value), len(r.importer.shape(value))
+    axis = use.config.get("axis", -1)
+    axes = axis if isinstance(axis, list) else [axis]
+    if [each % (rank + 1) for each in axes] not in ([rank], []) or use.config.get("invert"):
+        raise r.importer.unsupported(f"a Normalization of the axes {axis!r:.100}", use.name)
+    stored = [use.config.get(key) for key in ("mean", "variance")]
+    found = r.variables(use.layer, "mean", "variance") if None in stored else stored
+    mean, variance = (
+        np.broadcast_to(np.asarray(each, np.float64).reshape(-1), (channels,)) for each in found
+    )
+    scale = 1 / np.maximum(np.sqrt(variance), _LEAST_DEVIATION)
+    return r.importer.mark(r.importer.scaled(use.name, value, scale, -mean * scale))
 
 
 def _read_pool(kind: type[ops.MaxPool | ops.AveragePool]) -> Any:
@@ -764,6 +782,7 @@ _RULES: Mapping[str, Callable[[_Reader, _Use, Sequence[str]], str]] = {
     "SeparableConv2D": _read_separable,
     "Dense": _read_dense,
     "BatchNormalization": _read_norm,
+    "Normalization": _read_normalization,
     "MaxPooling2D": _read_pool(ops.MaxPool),
     "AveragePooling2D": _read_pool(ops.AveragePool),
     "GlobalAveragePooling2D": _read_mean,

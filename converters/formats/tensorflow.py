@@ -531,6 +531,11 @@ def _mean(r: _Reader, node: _Node) -> list[Result]:
     return [r.importer.mean(node.label, r.input(node), r.integers(node, 1), keep=keep)]
 
 
+def _most(r: _Reader, node: _Node) -> list[Result]:
+    keep = bool(node.get("keep_dims").b)
+    return [r.importer.most(node.label, r.input(node), r.integers(node, 1), keep=keep)]
+
+
 def _product(first: str, second: str, *, keep: bool) -> _Rule:
     """A product with a constant; the attributes say which of the two is transposed."""
 
@@ -615,9 +620,16 @@ def _prod(r: _Reader, node: _Node) -> list[Result]:
     return [np.array(min(math.prod(values), 1 << 31), np.int64)]
 
 
-def _root(r: _Reader, node: _Node) -> list[Result]:
-    with np.errstate(all="ignore"):
-        return [np.asarray(1 / np.sqrt(r.array(node, 0)), np.float32)]
+def _of_arrays(function: Callable[..., Array]) -> _Rule:
+    """Arithmetic of constants alone, such as statistics of the data."""
+
+    def read_it(r: _Reader, node: _Node) -> list[Result]:
+        arrays = [r.array(node, index) for index in range(len(node.inputs))]
+        r.importer.budget.spend(math.prod(np.broadcast_shapes(*(each.shape for each in arrays))) * 4)
+        with np.errstate(all="ignore"):
+            return [np.asarray(function(*arrays), np.float32)]
+
+    return read_it
 
 
 def _gather(r: _Reader, node: _Node) -> list[Result]:
@@ -652,6 +664,7 @@ _READERS: Mapping[str, _Rule] = {
     "FusedBatchNormV2": _norm,
     "FusedBatchNormV3": _norm,
     "Mean": _mean,
+    "Max": _most,
     "MatMul": _product("transpose_a", "transpose_b", keep=False),
     "BatchMatMulV2": _product("adj_x", "adj_y", keep=True),
     "Add": _arithmetic("add"),
@@ -661,7 +674,9 @@ _READERS: Mapping[str, _Rule] = {
     "Mul": _arithmetic("mul"),
     "RealDiv": _arithmetic("div"),
     "Neg": lambda r, node: [r.importer.negated(node.label, r.input(node))],
-    "Rsqrt": _root,
+    "Rsqrt": _of_arrays(lambda values: 1 / np.sqrt(values)),
+    "Sqrt": _of_arrays(np.sqrt),
+    "Maximum": _of_arrays(np.maximum),
     "ConcatV2": _concatenation,
     "Reshape": lambda r, node: [
         r.importer.reshaped(node.label, r.input(node), r.integers(node, 1))
@@ -689,6 +704,7 @@ _READERS: Mapping[str, _Rule] = {
     "Tanh": _activation(ops.Tanh),
     "Softmax": lambda r, node: [r.importer.softmax(node.label, r.input(node))],
     "Identity": _same,
+    "IdentityN": lambda r, node: list(r.inputs(node)),
     "StopGradient": _same,
     "Shape": lambda r, node: [r.importer.shape_of(r.input(node), node.name)],
     "Pack": lambda r, node: [r.importer.stacked(node.label, r.inputs(node))],

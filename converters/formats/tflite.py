@@ -684,6 +684,11 @@ def _mean(r: _Reader, node: _Node) -> list[Result]:
     return [r.importer.mean(node.name, r.input(node), r.integers(node, 1), keep=keep)]
 
 
+def _most(r: _Reader, node: _Node) -> list[Result]:
+    keep = bool(node.options("ReducerOptions").keepDims)
+    return [r.importer.most(node.name, r.input(node), r.integers(node, 1), keep=keep)]
+
+
 def _connected(r: _Reader, node: _Node) -> list[Result]:
     options = node.options("FullyConnectedOptions")
     if options.weightsFormat:
@@ -832,6 +837,7 @@ _READERS: Mapping[str, _Rule] = {
     "MAX_POOL_2D": _pool(ops.MaxPool),
     "AVERAGE_POOL_2D": _pool(ops.AveragePool),
     "MEAN": _mean,
+    "REDUCE_MAX": _most,
     "FULLY_CONNECTED": _connected,
     "BATCH_MATMUL": _product,
     "ADD": _arithmetic("add", "AddOptions"),

@@ -8,7 +8,7 @@ import pytest
 from attacks.guarded import MEMORY_BYTES, run_module
 from attacks.samples import KINDS
 
-_COUNT = 150
+_COUNT = 60
 _SECONDS = 3
 
 

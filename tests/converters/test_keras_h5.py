@@ -135,6 +135,6 @@ def test_aizoos_architecture_loads_the_weights_made_again(
     assert_outputs(outputs, model, batch)
     golden = 0.90712631 if model.card.network.input_size == 260 else 0.99999642
     assert outputs[1].max() == pytest.approx(golden, abs=1e-5)
+    again = model_files.read(path).tensors
     for name, values in model.tensors.items():
-        again = model_files.read(path).tensors[name]
-        np.testing.assert_allclose(again, values, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(again[name], values, rtol=0, atol=1e-6)

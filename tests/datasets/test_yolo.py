@@ -65,9 +65,7 @@ def test_a_text_file_that_is_not_text(tmp_path, picture):
     assert [problem.kind for problem in read(tmp_path).problems] == ["unreadable annotation"]
 
 
-@pytest.mark.parametrize(
-    "content", ["names: [a", "- 1", "!!python/object:os.system {}", "[" * 9999]
-)
+@pytest.mark.parametrize("content", ["names: [a", "- 1", "!!python/object:os.system {}", "[" * 999])
 def test_yaml_that_is_no_description_is_refused(tmp_path, picture, content):
     picture(tmp_path / "a.jpg")
     (tmp_path / "data.yaml").write_text(content)

@@ -65,7 +65,10 @@ def hard(keras):
 MODELS = {"mobilenet": mobilenet, "landmarks": landmarks, "hard": hard}
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(
+    scope="module",
+    params=["mobilenet", "landmarks", pytest.param("hard", marks=pytest.mark.scale)],
+)
 def exported(request, keras, tmp_path_factory):
     """The files of a network, a batch, and what Keras answers to it."""
     import tensorflow as tf
