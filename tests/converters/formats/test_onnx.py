@@ -64,3 +64,54 @@ def test_shapes_are_computed_as_exporters_do(tmp_path):
     onnx_package.save(onnx_package.parser.parse_model(text), tmp_path / "file.onnx")
     graph = onnx.read(tmp_path / "file.onnx").graph
     assert graph.output_shapes == {"y": (2, 3, 4, 4)}
+
+
+_READ_AS_EXPORTERS_WRITE = {
+    "a batch that is computed, and a size that is left over": """
+        <ir_version: 8, opset_import: ["" : 13]>
+        g (float[n, 6, 4, 4] x) => (float[n, a, 3] y)
+        <int64[1] zero = {0}, int64[1] rest = {-1}, int64[1] three = {3}>
+        {
+            shape = Shape(x)
+            batch = Gather<axis = 0>(shape, zero)
+            last = Transpose<perm = [0, 2, 3, 1]>(x)
+            target = Concat<axis = 0>(batch, rest, three)
+            y = Reshape(last, target)
+        }
+    """,
+    "a maximum over the map": """
+        <ir_version: 8, opset_import: ["" : 13]>
+        g (float[n, 6, 4, 4] x) => (float[n, 6] y)
+        { y = ReduceMax<axes = [2, 3], keepdims = 0>(x) }
+    """,
+    "a maximum that keeps its axes": """
+        <ir_version: 8, opset_import: ["" : 13]>
+        g (float[n, 6, 4, 4] x) => (float[n, 6, 1, 1] y)
+        { y = ReduceMax<axes = [-1, -2]>(x) }
+    """,
+    "an enlargement by a quotient of sizes": """
+        <ir_version: 8, opset_import: ["" : 9]>
+        g (float[1, 6, 4, 4] x) => (float[1, 6, 8, 8] y)
+        <float[2] ones = {1, 1}, float[2] wanted = {8, 8}, int64[1] two = {2}, int64[1] four = {4}>
+        {
+            shape = Shape(x)
+            sizes = Slice<starts = [2], ends = [4]>(shape)
+            floats = Cast<to = 1>(sizes)
+            factors = Div(wanted, floats)
+            scales = Concat<axis = 0>(ones, factors)
+            y = Upsample<mode = "nearest">(x, scales)
+        }
+    """,
+}
+
+
+@pytest.mark.parametrize("name", _READ_AS_EXPORTERS_WRITE)
+def test_what_exporters_write_is_read(name, tmp_path):
+    path = tmp_path / "file.onnx"
+    onnx_package.save(onnx_package.parser.parse_model(_READ_AS_EXPORTERS_WRITE[name]), path)
+    program = onnx.read(path)
+    batch = seeded_batch(program.graph, 1) * 4 - 2
+    (answer,) = reference.forward(program, batch).values()
+    (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": batch})
+    assert answer.shape == expected.shape
+    np.testing.assert_allclose(answer, expected, atol=1e-6)
