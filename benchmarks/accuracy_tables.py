@@ -2,11 +2,13 @@
 
 Usage: python -m facemask_zoo.benchmarks.accuracy_tables --results out/results.json
            [--dataroots two/results.json] [--write docs/evaluation.md] [--readme README.md]
+           [--cards weights]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +23,7 @@ from facemask_zoo.evaluation.average_precision import MEAN
 from facemask_zoo.evaluation.figures import average_name
 from facemask_zoo.evaluation.samples import ANY
 from facemask_zoo.evaluation.table import ABSENT
+from facemask_zoo.store import sides, split_size
 
 SECTION = "evaluation"
 README_SECTION = "models"
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.write(text + "\n")
     if args.write:
         markdown.replace_section(args.write, SECTION, text)
+    if args.cards:
+        write_cards(runs, args.cards)
     if args.readme:
         markdown.replace_section(args.readme, README_SECTION, models_table(runs))
     return 0
@@ -189,15 +194,57 @@ def dataroots_table(runs: Sequence[_Run]) -> str:
 
 def models_table(runs: Sequence[_Run]) -> str:
     """README's table of the zoo's own models, best mean first."""
-    own = [run for run in runs if run["model"] in list_models()]
     figures = [average_name(each) for each in (*LABELS, ANY)]
     rows = []
-    for run in sorted(own, key=_mean, reverse=True):
-        size = load_card(run["model"]).network.input_size
+    for run in sorted(own_runs(runs), key=_mean, reverse=True):
+        height, width = _input_of(run)
         cells = [_with_interval(run["figures"].get(name)) for name in figures]
-        rows.append((f"`{run['model']}`", f"{size} x {size}", *cells, *_at_rate(run)))
+        rows.append((f"`{run['model']}`", f"{height} x {width}", *cells, *_at_rate(run)))
     first = next(name for name in runs[0]["figures"] if name not in _averages())
     return markdown.table(("Model", "Input", *figures, first, "false boxes"), rows)
+
+
+def own_runs(runs: Sequence[_Run]) -> list[_Run]:
+    """Those of models of the zoo, at whatever input size."""
+    return [run for run in runs if split_size(_title(run))[0] in list_models()]
+
+
+def _input_of(run: _Run) -> tuple[int, int]:
+    """Height and width of the input, by the model's name or its card."""
+    name, size = split_size(_title(run))
+    return size or sides(load_card(name).detector.input_size)
+
+
+def figures_of_cards(runs: Sequence[_Run]) -> dict[str, dict[str, Any]]:
+    """What cards state: AP50 by label and size of face, by model and size of its input."""
+    cards: dict[str, dict[str, Any]] = {}
+    for run in own_runs(runs):
+        height, width = _input_of(run)
+        averages = {
+            label: {
+                size: None if each["ap50"] is None else round(each["ap50"], 3)
+                for size, each in run["average_precision"][label].items()
+            }
+            for label in (*LABELS, ANY)
+            if label in run["average_precision"]
+        }
+        cards.setdefault(split_size(_title(run))[0], {})[f"input {height} x {width}"] = {
+            "photographs": run["pictures"],
+            "suppression": run["nms"],
+            "ap50_by_side_of_the_face_in_pixels": averages,
+        }
+    return cards
+
+
+def write_cards(runs: Sequence[_Run], folder: Path) -> None:
+    """Put the figures into the cards in a folder, those of models that ship."""
+    for name, figures in figures_of_cards(runs).items():
+        card = load_card(name)
+        path = folder / f"{name}.json"
+        if card.files and path.is_file():
+            details = {**card.details, "figures": figures}
+            text = dataclasses.replace(card, details=details).to_json(indent=1)
+            path.write_text(text + "\n", encoding="utf-8")
 
 
 def _mean(run: _Run) -> float:
@@ -267,6 +314,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--write", type=Path, help=f"file with a section {SECTION!r}")
     parser.add_argument("--readme", type=Path, help=f"file with a section {README_SECTION!r}")
+    parser.add_argument("--cards", type=Path, help="folder of the cards that ship, for figures")
     return parser
 
 

@@ -473,6 +473,19 @@ def _read_mean(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
     return [r.importer.add(ops.Reshape, name, pooled, target=target)]
 
 
+def _read_most(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
+    x = r.value(node)
+    axes = r.integers(node, 1, a.get("axes"))
+    if axes is None or sorted(axis % 4 for axis in axes) != [2, 3] or len(r.importer.shape(x)) != 3:
+        raise r.importer.unsupported(f"a maximum over the axes {axes}", node.name)
+    name, size, keep = node.output[0], r.importer.spatial(x), a.get("keepdims", 1)
+    inner = name if keep else f"{name}_pooled"
+    pooled = r.importer.add(ops.MaxPool, inner, x, kernel=size, strides=size)
+    if keep:
+        return [pooled]
+    return [r.importer.add(ops.Reshape, name, pooled, target=r.importer.shape(x)[:1])]
+
+
 def _read_gemm(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     if a.get("transA"):
         raise r.importer.unsupported("Gemm of a transposed value", node.name)
@@ -534,9 +547,11 @@ def _of_constants(r: _Reader, node: onnx.NodeProto, left: Array, right: Array) -
         "Div": np.floor_divide,  # ONNX cuts what is left over; below, nothing is negative
     }
     function = functions.get(node.op_type)
+    if function is np.floor_divide and left.dtype.kind == "f":  # of sizes, which gives a scale
+        function = np.true_divide
     batch = (left < 0).any() or (right < 0).any()
     by_zero = node.op_type == "Div" and not right.all()
-    unfit = left.dtype.kind not in "iu" or max(left.size, right.size) > 8
+    unfit = left.dtype.kind not in "iuf" or max(left.size, right.size) > 8
     if function is None or unfit or batch or by_zero:
         raise r.importer.unsupported(f"{node.op_type} of constants", node.name)
     return np.asarray(function(left, right))
@@ -790,6 +805,7 @@ _READERS: Mapping[str, Callable[[_Reader, onnx.NodeProto, _Attributes], list[Res
     "GlobalAveragePool": _one(ops.GlobalAveragePool),
     "GlobalMaxPool": _read_global_max,
     "ReduceMean": _read_mean,
+    "ReduceMax": _read_most,
     "Gemm": _read_gemm,
     "MatMul": _read_matmul,
     "BatchNormalization": _read_norm,

