@@ -147,9 +147,7 @@ def face_detector(size: int = 32) -> Graph:
         for name, columns in (("cls", 2), ("bbox", 4), ("kps", 10)):
             head = n.conv(f"{name}{level}_map", x, columns, kernel=1)
             last = n.b.add(ops.Transpose, f"{name}{level}_last", head, order=(0, 2, 3, 1))
-            rows = n.b.add(
-                ops.Reshape, f"{name}{level}", last, target=(height * width, columns)
-            )
+            rows = n.b.add(ops.Reshape, f"{name}{level}", last, target=(height * width, columns))
             ends.append(n.b.add(ops.Sigmoid, f"{name}{level}_p", rows) if columns == 2 else rows)
     return n.b.finish(*ends)
 

@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-drift", action="store_true", help="keep a file whose outputs differ too much"
     )
-    parser.add_argument("--input-size", type=int, metavar="PIXELS", help="height and width of the input, also of a file that leaves them open")
+    parser.add_argument(
+        "--input-size",
+        type=int,
+        metavar="PIXELS",
+        help="height and width of the input, also of a file that leaves them open",
+    )
     parser.add_argument(
         "--picture",
         action="extend",

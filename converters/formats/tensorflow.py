@@ -625,7 +625,8 @@ def _of_arrays(function: Callable[..., Array]) -> _Rule:
 
     def read_it(r: _Reader, node: _Node) -> list[Result]:
         arrays = [r.array(node, index) for index in range(len(node.inputs))]
-        r.importer.budget.spend(math.prod(np.broadcast_shapes(*(each.shape for each in arrays))) * 4)
+        shape = np.broadcast_shapes(*(each.shape for each in arrays))
+        r.importer.budget.spend(math.prod(shape) * np.dtype(np.float32).itemsize)
         with np.errstate(all="ignore"):
             return [np.asarray(function(*arrays), np.float32)]
 

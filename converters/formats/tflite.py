@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from facemask_zoo.converters.formats import CARD_KEY
 from facemask_zoo.converters.formats.family_emitting import FamilyEmitter, Pads
 from facemask_zoo.converters.formats.family_importing import (
-    BATCH,
     Array,
     FamilyImporter,
     Masks,
