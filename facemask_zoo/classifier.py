@@ -131,7 +131,12 @@ class Classifier:
         chosen = None if preprocessing is None else find_preprocessing(preprocessing)
         options = Options(device=device, precision=precision, threads=threads)
         session = open_session(
-            model, framework=framework, options=options, trust=trust, input_size=input_size
+            model,
+            framework=framework,
+            options=options,
+            trust=trust,
+            input_size=input_size,
+            check=lambda weights: classification.class_count(weights.graph),
         )
         count = classification.class_count(session.graph)
         classes = session.card.classes if given is None else given

@@ -25,6 +25,7 @@ from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.store import Weights
 from facemask_zoo.streaming import Limits, Stream
 from facemask_zoo.tasks.letterbox import Region
 from facemask_zoo.tiling import check_tiles, detect_tiled
@@ -143,11 +144,14 @@ class Detector:
         _check_settings(CONF if conf is None else conf, iou, nms, max_pixels)
         options = Options(device=device, precision=precision, threads=threads)
         session = open_session(
-            model, framework=framework, options=options, trust=trust, input_size=input_size
+            model,
+            framework=framework,
+            options=options,
+            trust=trust,
+            input_size=input_size,
+            check=_check_detector,
         )
         card = session.card
-        if card.task != DETECTION:
-            raise WeightsError(f"{card.name!r} is no detector.")
         threshold = card.conf if conf is None else conf
         suppression = card.nms if nms is None else nms
         backend = session.backend
@@ -399,6 +403,14 @@ def _chunks(images: Iterable[ImageSource], size: int) -> Iterator[list[ImageSour
 
 def _source_name(image: ImageSource) -> str | None:
     return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+
+
+def _check_detector(weights: Weights) -> None:
+    if weights.card.task != DETECTION:
+        raise WeightsError(
+            f"{weights.card.name!r} is no detector that the zoo can decode. Classifier.load runs "
+            "networks that classify crops; convert takes any."
+        )
 
 
 def _check_settings(conf: float, iou: float, nms: str | None, max_pixels: int) -> None:

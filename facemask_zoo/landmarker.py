@@ -19,6 +19,7 @@ from facemask_zoo.detections import Detections
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.images import MAX_PIXELS, ImageSource, load_image
 from facemask_zoo.session import AUTO, Session, open_session
+from facemask_zoo.store import Weights
 from facemask_zoo.tasks import landmarks
 from facemask_zoo.tasks.landmarks import Square
 
@@ -95,10 +96,9 @@ class Landmarker:
         """
         check_count("max_pixels", max_pixels)
         options = Options(device=device, precision=precision, threads=threads)
-        session = open_session(model, framework=framework, options=options, trust=trust)
-        if session.card.task != LANDMARKS:
-            raise WeightsError(f"{session.card.name!r} finds no landmarks.")
-        landmarks.check_graph(session.graph)
+        session = open_session(
+            model, framework=framework, options=options, trust=trust, check=_check_landmarks
+        )
         return cls(session, max_pixels)
 
     def detect(self, image: ImageSource, boxes: ArrayLike | Detections) -> FaceLandmarks:
@@ -156,3 +156,9 @@ class Landmarker:
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise WeightsError("The network gives numbers that are not finite.")
         return landmarks.read(outputs, squares)
+
+
+def _check_landmarks(weights: Weights) -> None:
+    if weights.card.task != LANDMARKS:
+        raise WeightsError(f"{weights.card.name!r} finds no landmarks.")
+    landmarks.check_graph(weights.graph)

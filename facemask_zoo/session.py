@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from facemask_zoo.architectures.pyramid import InputSize
@@ -58,6 +58,7 @@ def open_session(
     options: Options | None = None,
     trust: bool = False,
     input_size: InputSize | None = None,
+    check: Callable[[Weights], object] | None = None,
 ) -> Session:
     """Load a model on a framework.
 
@@ -68,6 +69,7 @@ def open_session(
         trust: Run a file as it is; the framework's own parser sees it unchecked.
         input_size: Side of the input in pixels, or (height, width); None for the card's, or the
             file's.
+        check: Is given the weights before a framework is, to raise if they are of no use.
 
     Raises:
         InvalidArgumentError: The model has no such input size, or an argument is of the wrong type.
@@ -82,6 +84,8 @@ def open_session(
     if framework != AUTO:
         find_framework(framework)  # before anything is fetched
     weights = open_weights(model, trust=trust, input_size=input_size)
+    if check is not None:
+        check(weights)
     options = options or Options()
     session = start(weights, framework, options)
     loading = {"model": place(model), "framework": session.framework, "trust": trust}

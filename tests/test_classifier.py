@@ -17,6 +17,7 @@ from facemask_zoo import (
     Detector,
     ImageError,
     InvalidArgumentError,
+    Landmarker,
     UnknownNameError,
     WeightsError,
     model_files,
@@ -109,6 +110,14 @@ def test_wrong_calls_are_refused(path):
         Classifier.load("zoo-260")
     with pytest.raises(WeightsError, match="is no detector"):
         Detector.load(path)
+
+
+@pytest.mark.parametrize("kind", [Detector, Landmarker])
+def test_a_network_of_another_kind_is_not_written_to_the_cache(kind, path, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEMASK_ZOO_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(WeightsError):
+        kind.load(path, framework="onnx")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_picture_of_any_kind_is_one_crop(path, tmp_path):

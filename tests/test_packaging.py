@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from places import ROOT
 from seeded import SMALL, seeded_model
@@ -213,3 +214,19 @@ def test_no_extra_asks_for_numpy_1_where_mxnet_cannot_be(setup, version):
 
 def test_every_framework_has_an_extra_of_its_name(setup):
     assert set(FRAMEWORKS) <= set(setup["options.extras_require"])
+
+
+def test_every_release_of_python_can_install_what_is_pinned():
+    """Packages may ask for a bug fix release of Python that systems do not have."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    pinned = {canonicalize_name(pin.name): pin.specifier for pin in pins}
+    first = f"{sys.version_info.major}.{sys.version_info.minor}.0"
+    refused = []
+    for each in metadata.distributions():
+        specifier = pinned.get(canonicalize_name(each.metadata["Name"]))
+        if specifier is None or each.version.partition("+")[0] not in specifier:
+            continue
+        if first not in SpecifierSet(each.metadata.get("Requires-Python") or ""):
+            refused.append(f"{each.metadata['Name']} {each.version}")
+    assert not refused
