@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import importlib.util
 import os
 import sys
 import warnings
@@ -29,7 +31,23 @@ def _own_symbols_first() -> Iterator[None]:
         sys.setdlopenflags(before)
 
 
+def _load_openmp() -> None:
+    """Load Paddle's OpenMP as libraries usually are.
+
+    With its own symbols first, it crashes under a Python that brings an allocator's symbols, such
+    as Debian's.
+    """
+    package = importlib.util.find_spec("paddle")
+    if package is None or package.origin is None:
+        return
+    for library in Path(package.origin).parent.glob("libs/libiomp5.so*"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(library))
+
+
 _clash = "tensorflow" in sys.modules and hasattr(os, "RTLD_DEEPBIND")
+if _clash:
+    _load_openmp()
 with warnings.catch_warnings(), _own_symbols_first() if _clash else contextlib.nullcontext():
     warnings.simplefilter("ignore")  # about compilers that running a network does not need
     import paddle
