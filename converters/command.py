@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=1,
         metavar="MULTIPLE",
-        help="remove dead filters; fill channels up to a multiple, such as 8 or 16",
+        help="remove dead channels; keep their counts multiples of this, such as 8 or 16",
     )
     parser.add_argument(
         "--allow-drift", action="store_true", help="keep a file whose outputs differ too much"

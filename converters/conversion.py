@@ -56,7 +56,7 @@ class Report:
         input_shape: Shape of the network's input, without the batch.
         tensors_sha256: Digest of the canonical tensors that were written.
         parameters: Number of weights and biases that were written.
-        source_parameters: Their number in the source; larger if dead filters were removed.
+        source_parameters: Their number in the source; larger if dead channels were removed.
         proof: What was compared.
         accuracy: What it costs in average precision, by framework; empty if not measured.
     """
@@ -186,8 +186,8 @@ def convert(
         target: The file (or folder) to write.
         to: A name of ``FORMATS``; what the target's suffix says unless given.
         precision: One of the format's precisions.
-        prune: Remove dead filters, with the other channels filled up to a multiple of this; 1 fills
-            up nothing, None removes nothing.
+        prune: Remove dead channels, with counts that stay multiples of this; 1 removes all that can
+            go, None nothing.
         allow_drift: Keep a file whose outputs differ by more than the tolerance.
         input_size: Height and width of the input, in pixels; the source's own unless given.
         pictures: Pictures to compare on, beside fixed numbers; a drawing unless given. With 8-bit

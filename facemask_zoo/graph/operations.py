@@ -409,7 +409,8 @@ class LeakyRelu(Activation):
     slope: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "slope", float(np.float32(self.slope)))
+        with np.errstate(over="ignore"):  # an infinite slope is refused below
+            object.__setattr__(self, "slope", float(np.float32(self.slope)))
 
     def check(self) -> None:
         if not math.isfinite(self.slope):

@@ -160,6 +160,11 @@ def _prelu(op: Prelu, inputs: Sequence[Doubles], parameters: Parameters) -> Doub
     return np.where(x > 0, x, x * _by_channel(parameters["slope"], x))
 
 
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right answer
+        return 1 / (1 + np.exp(-x))
+
+
 def _hard_sigmoid(x: Doubles) -> Doubles:
     return np.asarray(np.clip(x / 6 + 0.5, 0, 1))
 
@@ -183,7 +188,7 @@ _RULES: dict[type[Operation], Callable[[Any, Sequence[Doubles], Parameters], Dou
     Relu6: lambda op, x, p: np.clip(x[0], 0, 6),
     LeakyRelu: lambda op, x, p: np.where(x[0] > 0, x[0], x[0] * op.slope),
     Prelu: _prelu,
-    Sigmoid: lambda op, x, p: 1 / (1 + np.exp(-x[0])),
+    Sigmoid: lambda op, x, p: _sigmoid(x[0]),
     Tanh: lambda op, x, p: np.tanh(x[0]),
     HardSigmoid: lambda op, x, p: _hard_sigmoid(x[0]),
     HardSwish: lambda op, x, p: x[0] * _hard_sigmoid(x[0]),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from training.toys import toy_config
 
+from facemask_zoo.cards import load_card
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
 from facemask_zoo.training.config import (
     CONFIGS_FOLDER,
@@ -39,7 +40,11 @@ def test_round_trip(tmp_path):
 def test_recorded_configurations_are_readable(name):
     config = read_config(find_config(name))
     assert TrainingConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    assert config.network.multiply_adds <= 759e6
+
+
+def test_zoo_260_costs_no_more_than_aizoos_model_of_its_size():
+    aizoo = load_card("aizoo-260").network
+    assert read_config(find_config("zoo-260")).network.multiply_adds <= aizoo.multiply_adds
 
 
 @pytest.mark.parametrize("name", RECORDED)
