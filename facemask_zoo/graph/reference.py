@@ -160,9 +160,9 @@ def _prelu(op: Prelu, inputs: Sequence[Doubles], parameters: Parameters) -> Doub
     return np.where(x > 0, x, x * _by_channel(parameters["slope"], x))
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Doubles) -> Doubles:
     with np.errstate(over="ignore"):  # 1 / (1 + inf) is the right answer
-        return 1 / (1 + np.exp(-x))
+        return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _hard_sigmoid(x: Doubles) -> Doubles:
