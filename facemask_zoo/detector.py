@@ -24,7 +24,7 @@ from facemask_zoo.session import AUTO, open_session, place
 from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.boxes import NMS_KINDS
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
-from facemask_zoo.ssd.postprocess import CONF, IOU
+from facemask_zoo.ssd.postprocess import CONF, IOU, Found
 from facemask_zoo.store import Weights
 from facemask_zoo.streaming import Limits, Stream
 from facemask_zoo.tasks.letterbox import Region
@@ -347,10 +347,16 @@ class Detector:
             return []
         loc, scores = self._outputs(batch[: len(placed)])
         watch.lap("inference")
-        results = [self._postprocess(loc[i], scores[i], *each) for i, each in enumerate(placed)]
+        found = [
+            self._postprocess(loc[i], scores[i], size, region)
+            for i, (size, region, _) in enumerate(placed)
+        ]
         watch.lap("postprocess")
         speed = watch.shares(len(placed))
-        return [dataclasses.replace(result, speed=speed) for result in results]
+        return [
+            Detections(*faces, self.classes, size, source, speed=speed)
+            for faces, (size, _, source) in zip(found, placed, strict=True)
+        ]
 
     def _postprocess(
         self,
@@ -358,9 +364,8 @@ class Detector:
         scores: NDArray[np.float32],
         image_size: tuple[int, int],
         region: Region,
-        source: str | None,
-    ) -> Detections:
-        boxes, best, class_ids = postprocess(
+    ) -> Found:
+        return postprocess(
             loc,
             scores,
             self.card.detector,
@@ -370,7 +375,6 @@ class Detector:
             kind=self.nms,
             region=region,
         )
-        return Detections(boxes, best, class_ids, self.classes, image_size, source)
 
 
 class _Stopwatch:
