@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from facemask_zoo.architectures.pyramid import Pyramid
 from facemask_zoo.arguments import MAX_CLASSES
 from facemask_zoo.cards import (
     CLASSIFICATION,
@@ -42,12 +43,10 @@ def model_of(found: Program | LooseTensors, name: str) -> Model:
         return Model(stated or card_from_tensors(found.tensors, name), found.tensors)
     if found.card:
         return _with_card(found, ModelCard.from_json(found.card))
-    network = _known_network(found)
-    if network is None:
+    known = _known(found, name)
+    if known is None:
         return Model(_card_of_a_stranger(found, name), found.tensors, found.graph)
-    fitted = renamed_like(found, network.graph)
-    assert fitted is not None
-    return Model(card_from_tensors(fitted.tensors, name, network.input_size), fitted.tensors)
+    return known
 
 
 def _published(sha256: str) -> ModelCard | None:
@@ -67,27 +66,48 @@ def _with_card(program: Program, card: ModelCard) -> Model:
     return Model(card, fitted.tensors)
 
 
-def _known_network(program: Program) -> Network | None:
-    """The single-shot detector that the graph is, if it is one that the zoo can name."""
-    for model in (_TEMPLATE, *list_models()):
-        architecture = load_card(model).architecture
-        if not isinstance(architecture, Network):
-            continue
+def _known(program: Program, name: str) -> Model | None:
+    """The model that the graph is, if the zoo has an architecture of which it is one."""
+    for template in (_TEMPLATE, *list_models()):
+        architecture = load_card(template).architecture
         try:
-            network = architecture.with_input_size(program.graph.input_shape[-1])
-            names = match(program.graph, network.graph, any_width=model == _TEMPLATE)
-            if names is None:
-                continue
-            tensors = {
-                f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": values
-                for key, values in program.tensors.items()
-            }
-            network = card_from_tensors(tensors, model, network.input_size).network
+            if isinstance(architecture, Network):
+                card = _like_single_shot(program, architecture, name, template == _TEMPLATE)
+            else:
+                card = _like_pyramid(program, template, name)
         except (InvalidArgumentError, WeightsError):
             continue
-        if match(program.graph, network.graph) is not None:
-            return network
+        if card is None or card.architecture is None:
+            continue
+        fitted = renamed_like(program, card.architecture.graph)
+        if fitted is not None:
+            return Model(card, fitted.tensors)
     return None
+
+
+def _like_single_shot(
+    program: Program, network: Network, name: str, any_width: bool
+) -> ModelCard | None:
+    """A card for the single-shot detector that a graph is, if it is of that layout."""
+    network = network.with_input_size(program.graph.input_shape[-1])
+    names = match(program.graph, network.graph, any_width=any_width)
+    if names is None:
+        return None
+    tensors = {
+        f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": values
+        for key, values in program.tensors.items()
+    }
+    return card_from_tensors(tensors, name, network.input_size)
+
+
+def _like_pyramid(program: Program, template: str, name: str) -> ModelCard | None:
+    """The card of a model of the zoo that runs at any size, for the size of a graph's input."""
+    card, shape = load_card(template), program.graph.input_shape
+    if not isinstance(card.architecture, Pyramid) or len(shape) != 3:
+        return None
+    _, height, width = shape
+    architecture = card.architecture.with_input_size(height if height == width else (height, width))
+    return dataclasses.replace(card.portable(), name=_printable(name), architecture=architecture)
 
 
 def _card_of_a_stranger(program: Program, name: str) -> ModelCard:
@@ -117,29 +137,46 @@ def card_from_tensors(tensors: Tensors, name: str, input_size: int | None = None
     Raises:
         WeightsError: A layer is missing, or the head widths contradict the anchors.
     """
-    known = _card_of_the_zoo(tensors)
+    known = _card_of_the_zoo(tensors, input_size)
     if known and not isinstance(known.architecture, Network):
         return dataclasses.replace(known.portable(), name=_printable(name))
     network = known.network if known else _network_like_aizoo(tensors)
-    nms = (known or load_card(_TEMPLATE)).nms
+    like = known or load_card(_TEMPLATE)
     if input_size:
         network = network.with_input_size(input_size)
     name = _printable(name)
-    return ModelCard(name=name, summary=f"Read from {name}.", architecture=network, nms=nms)
+    return ModelCard(
+        name=name,
+        summary=f"Read from {name}.",
+        architecture=network,
+        nms=like.nms,
+        preprocessing=like.preprocessing,
+    )
 
 
 def _printable(name: str) -> str:
     return "".join(c if c.isprintable() else "_" for c in name)[:MAX_NAME_LENGTH] or "model"
 
 
-def _card_of_the_zoo(tensors: Tensors) -> ModelCard | None:
-    """The card of the first model that has just these tensors, AIZOO's before any other."""
+def _card_of_the_zoo(tensors: Tensors, input_size: int | None) -> ModelCard | None:
+    """The card of the model that has just these tensors.
+
+    Where several have their names and shapes, it is the one with their very values; else one of
+    that input size, if it is known; else the first, AIZOO's before any other.
+    """
     shapes = {name: values.shape for name, values in tensors.items()}
-    for model in (_TEMPLATE, *list_models()):
-        card = load_card(model)
-        if card.architecture and dict(card.architecture.graph.tensor_shapes) == shapes:
-            return card
-    return None
+    cards = [load_card(model) for model in (_TEMPLATE, *list_models())]
+    alike = [
+        (card, card.architecture)
+        for card in cards
+        if card.architecture and dict(card.architecture.graph.tensor_shapes) == shapes
+    ]
+    if len(alike) > 1:
+        digest = Program(alike[0][1].graph, tensors).digest
+        alike.sort(  # stable, and False comes first
+            key=lambda pair: (pair[0].tensors_sha256 != digest, pair[1].input_size != input_size)
+        )
+    return alike[0][0] if alike else None
 
 
 def _network_like_aizoo(tensors: Tensors) -> Network:
