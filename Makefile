@@ -104,7 +104,7 @@ precisions: $(VENV)/.all
 # Face detectors to measure against, which users bring themselves; the folder for what is measured.
 PEERS ?= ../shared/peers
 MEASURED ?= out/evaluation
-EVALUATED ?= zoo-m@640 zoo-m@480x640 zoo-m@416 zoo-260 aizoo-360 aizoo-260
+EVALUATED ?= zoo-416 zoo-m@640 zoo-m@480x640 zoo-m@416 zoo-260 aizoo-360 aizoo-260
 FACE_PEERS := $(BIN)/python -m facemask_zoo.benchmarks.face_peers --data $(LABELLED)/val.json \
 	--negatives $(LABELLED)/negatives --negatives-last 100 --overwrite
 peer = --output $(MEASURED)/$(1).json --negatives-output $(MEASURED)/$(1).negatives.json

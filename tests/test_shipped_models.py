@@ -10,7 +10,7 @@ import pytest
 from facemask_zoo import Detections, Detector
 
 REFERENCE = "onnx"
-MODELS = ["zoo-260", "zoo-m", "zoo-m@256x384"]
+MODELS = ["zoo-260", "zoo-416", "zoo-m", "zoo-m@256x384"]
 
 
 @functools.cache
