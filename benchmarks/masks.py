@@ -31,7 +31,8 @@ from facemask_zoo.masks import Landmarker, Masked, Wearing, list_templates, put_
 from facemask_zoo.masks.command import PROVIDERS, Provider, faces_of
 from facemask_zoo.ssd.boxes import iou
 
-SECTION = "called"
+SECTION = "called with {landmarks}"
+"""Of the page; one for each kind of landmarks."""
 
 _OVERLAP = 0.4
 _WEARINGS = (Wearing.CORRECT, Wearing.NOSE_AND_MOUTH_BARE)
@@ -61,7 +62,7 @@ def main() -> None:
                 sys.stderr.write(f"{number} {template} {wearing} {label}\n")
     text = _to_text(detector, found, seconds, args.landmarks)
     if args.write:
-        replace_section(args.write, SECTION, text)
+        replace_section(args.write, SECTION.format(landmarks=args.landmarks), text)
     print(text)
 
 
@@ -74,7 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=250, help="faces at most (%(default)s)")
     parser.add_argument("--smallest", type=float, default=32, help="pixels (%(default)s)")
     parser.add_argument("--verbose", action="store_true")
-    parser.add_argument("--write", type=Path, help=f"page with the section {SECTION!r}")
+    parser.add_argument("--write", type=Path, help="page with a section for these landmarks")
     return parser.parse_args()
 
 

@@ -175,19 +175,23 @@ def test_a_folder_is_replaced_by_a_folder(source, need, tmp_path):
     assert (tmp_path / "saved" / "saved_model.pb").is_file()
 
 
-def test_dead_filters_go_and_the_outputs_are_those_of_the_whole_model(source, need, tmp_path):
-    need("onnx")
+def with_dead_filters() -> Model:
+    """The model, with two of the eight filters of its second layer dead."""
     tensors = {name: values.copy() for name, values in MODEL.tensors.items()}
     tensors["conv2d_1.weight"][[1, 4]], tensors["conv2d_1.bias"][[1, 4]] = 0, -1
-    dying = dataclasses.replace(MODEL, tensors=tensors)
-    model_files.write(dying, source, "safetensors", overwrite=True)
+    return dataclasses.replace(MODEL, tensors=tensors)
+
+
+def test_dead_filters_go_and_the_outputs_are_those_of_the_whole_model(source, need, tmp_path):
+    need("onnx")
+    model_files.write(with_dead_filters(), source, "safetensors", overwrite=True)
     report = convert(source, tmp_path / "pruned.onnx", prune=1)
     read = model_files.read(tmp_path / "pruned.onnx")
     assert [stage.filters for stage in read.card.network.stages] == [5, 6, 7, 9, 6]
     assert report.parameters == read.card.network.parameter_count < report.source_parameters
     convert(source, tmp_path / "wide.onnx", prune=8)
     read = model_files.read(tmp_path / "wide.onnx")
-    assert [stage.filters for stage in read.card.network.stages] == [8, 8, 8, 16, 8]
+    assert [stage.filters for stage in read.card.network.stages] == [5, 8, 7, 9, 6]
 
 
 def test_the_input_size_may_be_changed(source, need, tmp_path):
@@ -319,9 +323,10 @@ def test_the_command_fails_over_the_tolerance(drifting, need, tmp_path, capsys):
 
 def test_the_command_prunes(source, need, tmp_path):
     need("onnx")
+    model_files.write(with_dead_filters(), source, "safetensors", overwrite=True)
     for words, widths in (
-        (["--prune"], [5, 8, 7, 9, 6]),
-        (["--prune", "8"], [8, 8, 8, 16, 8]),
+        (["--prune"], [5, 6, 7, 9, 6]),
+        (["--prune", "8"], [5, 8, 7, 9, 6]),
     ):
         target = tmp_path / "model.onnx"
         assert cli.main(["convert", str(source), str(target), "--overwrite", *words]) == 0
