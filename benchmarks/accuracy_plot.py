@@ -40,6 +40,17 @@ ROUNDS, REPEATS = 5, 20
 THREADS = 2
 _MULTIPLE = 32
 _MILLISECONDS = "milliseconds"
+_DOT = 5
+# Of the text: points to the right and up, and its side that is there; the last if none is free.
+_OFFSETS = (
+    (6, 0, "left"),
+    (-6, 0, "right"),
+    (4, 9, "left"),
+    (4, -9, "left"),
+    (-4, 9, "right"),
+    (-4, -9, "right"),
+    (0, 12, "center"),
+)
 _CURVES = {average_name(MEAN): "mask and no_mask, mean", average_name(ANY): "faces of any class"}
 
 
@@ -127,27 +138,50 @@ def draw(found: Sequence[Point]) -> bytes:
     Raises:
         FrameworkNotInstalledError: matplotlib is not installed.
     """
-    figure = require("matplotlib.figure").Figure(figsize=(8.4, 3.8), dpi=90, layout="constrained")
+    figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.6), dpi=90, layout="constrained")
+    labels = []
     for axes, (name, title) in zip(
         figure.subplots(1, 2, sharex=True), _CURVES.items(), strict=True
     ):
-        for point in found:
-            if name in point.figures:
-                axes.plot(point.time, point.figures[name], "o", markersize=5)
-                axes.annotate(
-                    point.name,
-                    (point.time, point.figures[name]),
-                    xytext=(4, 4),
-                    textcoords="offset points",
-                    fontsize="small",
-                )
+        shown = [point for point in found if name in point.figures]
+        for point in shown:
+            axes.plot(point.time, point.figures[name], "o", markersize=_DOT)
         axes.set(title=title, xlabel="milliseconds a picture, network alone", ylabel="AP50")
+        axes.margins(x=0.1, y=0.12)
         axes.set_xlim(left=0)
-        axes.margins(x=0.25, y=0.15)
         axes.grid(visible=True, linewidth=0.4)
+        labels.append((axes, {point.name: (point.time, point.figures[name]) for point in shown}))
+    figure.draw_without_rendering()  # settles where the axes are
+    for axes, places in labels:
+        _label(axes, places)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _label(axes: Any, places: Mapping[str, tuple[float, float]]) -> None:
+    """Name each point where the text covers no other text or point, if there is such a place."""
+    dots = axes.transData.transform(list(places.values()))
+    bbox = require("matplotlib.transforms").Bbox
+    taken = [bbox.from_bounds(x - _DOT / 2, y - _DOT / 2, _DOT, _DOT) for x, y in dots]
+    inside = axes.get_window_extent()
+    for name, place in places.items():
+        for across, up, side in _OFFSETS:
+            text = axes.annotate(
+                name,
+                place,
+                xytext=(across, up),
+                textcoords="offset points",
+                fontsize="small",
+                ha=side,
+                va="center",
+            )
+            box = text.get_window_extent()
+            free = inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.count_overlaps(taken) == 0
+            if free or (across, up, side) == _OFFSETS[-1]:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _known(figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
