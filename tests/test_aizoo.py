@@ -8,13 +8,14 @@ import aizoo
 import numpy as np
 import pytest
 import safetensors
+import ssd_reference as reference
 from make_goldens import CASES, FOLDER, ROW_STEP, seeded_outputs
 from seeded import seeded_batch, seeded_model
 
 from facemask_zoo import Detector, model_files
 from facemask_zoo.cards import load_card
 from facemask_zoo.images import load_image
-from facemask_zoo.ssd import anchors, boxes, postprocess, preprocess, reference
+from facemask_zoo.ssd import anchors, boxes, postprocess, preprocess
 
 LOC_TOLERANCE = 1e-4
 SCORE_TOLERANCE = 1e-5

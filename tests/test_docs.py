@@ -14,6 +14,7 @@ from pathlib import Path
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from places import ROOT
 from seeded import SMALL, seeded_batch, seeded_model
 
@@ -21,7 +22,7 @@ from facemask_zoo import model_files
 from facemask_zoo.benchmarks.convert_matrix import PROVEN, WRITTEN
 from facemask_zoo.converters.formats import registry
 from facemask_zoo.converters.formats.registry import FORMATS
-from facemask_zoo.ssd import postprocess, reference
+from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.postprocess import IOU
 
 PAGE = (ROOT / "docs" / "converting.md").read_text()

@@ -190,8 +190,9 @@ def test_identical_detections_in_photographs(framework, step, shared):
 
 
 def test_dust_changes_no_output(shared):
+    import ssd_reference as reference
+
     from facemask_zoo import model_files
-    from facemask_zoo.ssd import reference
 
     model = model_files.read(shared / "aizoo" / "face_mask_detection.pth")
     clean = model.without_subnormals()

@@ -1,7 +1,7 @@
 """The network, once: a single-shot detector of plain convolutions, and one walk over its layers.
 
-Every framework is built by handing a :class:`Builder` to :func:`build`. There is no other list of
-layers: exporters, backends, the NumPy reference and the training code all follow this walk.
+There is no other list of layers: the graph, which every framework and format carries, and the
+training code are made by handing a :class:`Builder` to :func:`build`.
 """
 
 from __future__ import annotations
@@ -223,7 +223,7 @@ class Network:
 
 
 class Builder(Protocol[Tensor]):
-    """The five operations that a framework has to offer; all see row-major pictures."""
+    """The five operations of the network; all see row-major pictures."""
 
     def pool(self, x: Tensor, name: str) -> Tensor:
         """2x2 max pool of stride 2 that rounds odd sizes up; padding never wins."""
@@ -251,8 +251,8 @@ def build(network: Network, image: Tensor, builder: Builder[Tensor]) -> tuple[Te
 
     Args:
         network: What to build.
-        image: The framework's input, (N, 3, S, S) or (N, S, S, 3), RGB 0..1.
-        builder: The framework's operations.
+        image: The builder's input, (N, 3, S, S) or (N, S, S, 3), RGB 0..1.
+        builder: The five operations.
 
     Returns:
         Raw box offsets (N, A, 4) and scores (N, A, C).

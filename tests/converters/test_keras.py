@@ -10,13 +10,14 @@ import h5py
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters import limits
 from facemask_zoo.converters.formats import keras as converter
 from facemask_zoo.converters.formats.keras_layers import layer_model
-from facemask_zoo.ssd import Level, Network, Stage, build, reference
+from facemask_zoo.ssd import Level, Network, Stage, build
 
 FORMAT = "keras"
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"

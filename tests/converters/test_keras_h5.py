@@ -7,6 +7,7 @@ import h5py
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from keras_process import predict
 from published import trained
 from seeded import NETWORKS, seeded_batch, seeded_model
@@ -16,7 +17,7 @@ from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.formats import aizoo_pth
 from facemask_zoo.images import load_image
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import preprocess, reference
+from facemask_zoo.ssd import preprocess
 
 FORMAT = "keras_h5"
 KERNEL = "model_weights/conv2d_0/conv2d_0/kernel:0"

@@ -3,11 +3,11 @@ from __future__ import annotations
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import NETWORKS, random_network, seeded_batch, seeded_model
 
 from facemask_zoo import model_files
 from facemask_zoo.cards import ModelCard
-from facemask_zoo.ssd import reference
 
 openvino = needs.module("openvino")
 

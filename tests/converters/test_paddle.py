@@ -7,11 +7,11 @@ import sys
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import random_network, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.formats.paddle import _Program, _TensorDesc
-from facemask_zoo.ssd import reference
 
 FORMAT = "paddle"
 

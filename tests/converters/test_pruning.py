@@ -7,6 +7,7 @@ import functools
 
 import numpy as np
 import pytest
+import ssd_reference as reference
 from graphs import NETWORKS as GRAPHS
 from graphs import seeded_batch as graph_batch
 from graphs import seeded_program
@@ -26,7 +27,7 @@ from facemask_zoo.graph.operations import Convolution
 from facemask_zoo.graph.program import SUBNORMAL_LIMIT
 from facemask_zoo.graph.signature import Signature
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Network, reference
+from facemask_zoo.ssd import Network
 from facemask_zoo.store import open_weights
 
 EXACT = 1e-12

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from keras_process import predict
 from published import WRITERS, trained
 from seeded import seeded_batch, signature
@@ -19,7 +20,6 @@ from facemask_zoo import model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.cards import load_card
 from facemask_zoo.converters.formats import aizoo_pth, registry, tfjs
-from facemask_zoo.ssd import reference
 
 WITHOUT_SIZE = {"mxnet", "aizoo_pth"}
 """Formats that do not say for which input size the network is."""

@@ -8,13 +8,13 @@ import html
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import InvalidArgumentError, WeightsError, model_files
 from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import reference
 
 FRAMEWORKS = [row.name for row in FORMATS.values() if "int8" in row.precisions]
 # The rounding of 7-bit weights alone costs up to 0.035 with these; sums that saturate, over 0.1.

@@ -3,12 +3,13 @@ from __future__ import annotations
 import needs
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import NETWORKS, seeded_batch, seeded_model, signature
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.backends import Options
 from facemask_zoo.model import Model
-from facemask_zoo.ssd import Level, Network, Stage, reference
+from facemask_zoo.ssd import Level, Network, Stage
 
 FORMAT = "tensorflow"
 LOC, SCORES = "loc_branch_concat", "cls_branch_concat"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import ssd_reference as reference
 from places import ROOT
 from seeded import NETWORKS, seeded_batch, seeded_model
 
 from facemask_zoo import WeightsError, model_files
 from facemask_zoo.converters.formats import aizoo_pth, tfjs
 from facemask_zoo.converters.runners import RUNNERS
-from facemask_zoo.ssd import reference
 
 FORMAT = "tfjs"
 SCRIPT = ROOT / "converters" / "tfjs_predict.cjs"

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
+import ssd_reference as reference
 from seeded import FULL, SMALL, random_network, seeded_batch, seeded_model
 
 from facemask_zoo import architectures
 from facemask_zoo.errors import InvalidArgumentError, UnknownNameError
-from facemask_zoo.ssd import Stage, reference
+from facemask_zoo.ssd import Stage
 
 
 def test_aizoo_figures():

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import ssd_reference as reference
 import torch
 from seeded import SMALL, seeded_batch, seeded_model
 
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.ssd import reference
 from facemask_zoo.training.model import TrainableSSD
 from facemask_zoo.training.normalised import NormalisedConvolution
 

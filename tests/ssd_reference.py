@@ -1,4 +1,7 @@
-"""The network in float64 NumPy: slow, short, and what every framework is compared with."""
+"""The single-shot detector in float64 NumPy, without the graph: a second opinion on the reference.
+
+The zoo compares every framework with :mod:`facemask_zoo.graph.reference`, which runs any graph.
+"""
 
 from __future__ import annotations
 
