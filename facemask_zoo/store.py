@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
-import filelock
 import platformdirs
 
 from facemask_zoo import model_files
@@ -434,6 +433,8 @@ def _kept_in(cache: Path, name: Path, check: _Check, write: _Check, what: str) -
     path = cache / name
     if _passes(path, check, what):
         return path
+    import filelock  # a twentieth of the time of importing the package, and needed rarely
+
     locks = cache / _LOCKS
     locks.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(locks / f"{path.name}.lock"):

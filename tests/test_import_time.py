@@ -16,6 +16,7 @@ SLOW = {
     "requests",
     "pooch",
     "email",
+    "filelock",
 }
 PROGRAM = """
 import json, sys
