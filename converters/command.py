@@ -10,7 +10,7 @@ from facemask_zoo.converters.accuracy import MAX_AP_LOSS
 from facemask_zoo.converters.conversion import Report, convert
 from facemask_zoo.converters.formats.registry import FORMATS, PRECISIONS
 from facemask_zoo.errors import ConversionError, WeightsError
-from facemask_zoo.files import Sources, atomic_path, check_target
+from facemask_zoo.files import atomic_path, check_target
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
         FaceMaskZooError: The conversion failed; nothing was written but the report.
     """
     if args.report:
-        Sources([args.source]).check(args.report)
         check_target(args.report, overwrite=args.overwrite)
     try:
         report = convert(
@@ -87,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
             images=args.images,
             max_ap_loss=args.max_ap_loss,
             overwrite=args.overwrite,
+            apart=[args.report] if args.report else (),
         )
     except ConversionError as error:
         _show(error.report, args.report, args.overwrite)

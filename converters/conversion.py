@@ -30,6 +30,7 @@ from facemask_zoo.errors import (
     ConversionError,
     FrameworkNotInstalledError,
     InvalidArgumentError,
+    OutputError,
     UnknownNameError,
     WeightsError,
 )
@@ -174,6 +175,7 @@ def convert(
     images: str | os.PathLike[str] | None = None,
     max_ap_loss: float = MAX_AP_LOSS,
     overwrite: bool = False,
+    apart: Iterable[str | os.PathLike[str]] = (),
 ) -> Report:
     """Convert weights, run the result, and keep it if it does what the source does.
 
@@ -198,23 +200,26 @@ def convert(
         max_ap_loss: The file is refused if the mean AP50 falls by more than this, 0..1.
         overwrite: Replace files that exist; or a folder, if an earlier conversion wrote it and it
             holds nothing else.
+        apart: Files that the caller will write besides, such as a report.
 
     Returns:
         What was written, and how far its outputs are from the reference's.
 
     Raises:
         ConversionError: The written file differs from its source; it has the report.
-        OutputError: Something is in the way that is not to be replaced, or it is the source.
+        OutputError: Something is in the way that is not to be replaced, or it is the source; or one
+            of `apart` is part of the source or of the target.
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
-        InvalidArgumentError: `prune`, `input_size` or `max_ap_loss` is out of range, 8-bit integers
+        InvalidArgumentError: The network sees no pictures, but some are given; `prune`, `input_size` or `max_ap_loss` is out of range, 8-bit integers
             have no pictures, or `data` is given for a format that no detector runs.
         ImageError: A picture cannot be read.
         DatasetError: `data` cannot be read, or shows no face.
         DownloadError: The source is not at hand and cannot be fetched.
     """
-    target = Path(path_text("target", target))
+    target = _target(target)
+    pictures = _several(pictures)
     check_number("max_ap_loss", max_ap_loss, 0, 1)
     row = _writable(to, target, precision)
     if data is not None:
@@ -222,14 +227,17 @@ def convert(
     dataset = None if data is None else load_judges(data, images)
     weights = _opened(source, input_size)
     sources = Sources(source_files(weights.path) if weights.path else ())
+    others = [Path(path_text("apart", each)) for each in apart]
+    for other in others:
+        sources.check(other)
     original = _with_input_size(weights.model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
-    pictures = list(pictures)
     samples = make_samples(model, pictures)
     writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
         with staged(model, target, row, writer, overwrite=overwrite, sources=sources) as path:
             proof = prove(path, row, model, original, samples, precision)
+            _check_apart(others, target, proof)
             judges = [run.framework for run in proof.runs if run.differences]
             report = Report(
                 source=os.fspath(source),
@@ -249,6 +257,31 @@ def convert(
     except OSError as error:
         raise WeightsError(f"Cannot write {target}: {error}.") from error
     return report
+
+
+def _target(target: str | os.PathLike[str]) -> Path:
+    """A path that every framework can be told, which takes texts in UTF-8."""
+    name = path_text("target", target)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"target: {name!r} is no text that frameworks take.") from error
+    return Path(name)
+
+
+def _several(pictures: Iterable[ImageSource]) -> list[ImageSource]:
+    if isinstance(pictures, str | bytes | os.PathLike) or not isinstance(pictures, Iterable):
+        raise InvalidArgumentError(f"pictures: expected several, but got {pictures!r:.100}.")
+    return list(pictures)
+
+
+def _check_apart(others: Iterable[Path], target: Path, proof: Proof) -> None:
+    """Make sure that no other output is one of the files of the target, or within its folder."""
+    folder = target.parent.resolve()
+    written = {folder / file.name for file in proof.files} | {folder / target.name}
+    for other in others:
+        if not written.isdisjoint((other.resolve(), *other.resolve().parents)):
+            raise OutputError(f"{other} is part of {target}. Name another output.")
 
 
 def _writable(to: str | None, target: Path, precision: str) -> Format:

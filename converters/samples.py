@@ -46,8 +46,10 @@ def make_samples(model: Model, pictures: Iterable[ImageSource] = ()) -> list[Sam
 
     Raises:
         ImageError: A picture cannot be read.
+        InvalidArgumentError: The network sees no pictures, but some are given.
     """
     shape = model.graph.input_shape
+    pictures = list(pictures)
     noise = np.random.Generator(np.random.PCG64(_NOISE_SEED)).random(shape)
     plain = {
         "zeros": np.zeros(shape),
@@ -57,6 +59,10 @@ def make_samples(model: Model, pictures: Iterable[ImageSource] = ()) -> list[Sam
     size = (shape[-1], shape[-2]) if len(shape) == 3 else (1, 1)
     samples = [Sample(name, values.astype(np.float32), size) for name, values in plain.items()]
     if len(shape) != 3 or shape[0] != 3:
+        if pictures:
+            raise InvalidArgumentError(
+                f"pictures: the network's input is {shape}, and no picture of three channels."
+            )
         return samples
     images = {_name(picture, index): load_image(picture) for index, picture in enumerate(pictures)}
     prepare = model.card.preprocessing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,7 +154,7 @@ def draw_video(
     first = next(stream, None)
     if first is None:
         return
-    sound = source if Path(source).is_file() else None
+    sound = source if os.path.isfile(source) else None
     broken: VideoError | None = None
     with VideoWriter(
         target, first.rate, overwrite=steps.overwrite, sound=sound, clip=steps.clip

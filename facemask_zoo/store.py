@@ -256,7 +256,7 @@ def find_weights(
     if name in list_models():
         return Weights(load_card(name))
     path = Path(name)
-    if not path.exists():
+    if not os.path.exists(path):  # which takes a name that is too long for one that is not there
         error = UnknownNameError.among("model", name, list_models())
         raise UnknownNameError(f"{error} There is no file of that name either.")
     if trust:
@@ -271,7 +271,7 @@ def split_size(model: str) -> tuple[str, tuple[int, int] | None]:
 
     The size is None where the text has none, or is the path of something.
     """
-    found = None if Path(model).exists() else _SIZED.fullmatch(model)
+    found = None if os.path.exists(model) else _SIZED.fullmatch(model)
     if not found:
         return model, None
     height = int(found["height"])

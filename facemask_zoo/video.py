@@ -323,7 +323,7 @@ def open_video(name: str) -> Iterator[Any]:
     """
     av = require("av", "video")
     is_file = "://" not in name
-    if is_file and not Path(name).is_file():
+    if is_file and not os.path.isfile(name):
         raise VideoError(f"There is no video {name!r}.")
     place = os.path.abspath(name) if is_file else name  # else "concat:..." would be a protocol
     options = _FILE_OPTIONS if is_file else {}
@@ -346,7 +346,7 @@ def frame_count(name: str) -> int | None:
         VideoError: It is missing or damaged.
         FrameworkNotInstalledError: PyAV is not installed.
     """
-    if is_live(name) or not Path(name).is_file():
+    if is_live(name) or not os.path.isfile(name):
         return None
     with open_video(name) as container:
         streams = container.streams.video

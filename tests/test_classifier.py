@@ -23,7 +23,10 @@ from facemask_zoo import (
     model_files,
 )
 from facemask_zoo.cards import CLASSIFICATION, ModelCard
+from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph import reference
+from facemask_zoo.graph.builder import GraphBuilder
+from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
 from facemask_zoo.tasks.preprocessing import PREPROCESSING
 
@@ -68,6 +71,37 @@ def test_labels_and_preprocessing_may_be_given(path):
     values = json.loads(found.to_json())
     assert values["classes"] == ["a", "b", "c"]
     assert values["crops"][0]["score"] == pytest.approx(float(found.scores[0]))
+
+
+def ending_in(activation: type[ops.Operation], classes: int, behind: str) -> Program:
+    """A classifier whose last operation is not its activation."""
+    b = GraphBuilder("image", (3, 8, 8))
+    x = b.add(ops.Convolution, "classes", "image", filters=classes, kernel=(3, 3))
+    if behind == "flatten":
+        x = b.add(ops.GlobalAveragePool, "pooled", x)
+    axis = {"axis": 1} if activation is ops.Softmax else {}
+    x = b.add(activation, "activation", x, **axis)
+    if behind == "average":
+        x = b.add(ops.GlobalAveragePool, "pooled", x)
+    return seeded_program(b.finish(b.add(ops.Reshape, "y", x, target=(classes,))))
+
+
+@pytest.mark.parametrize("behind", ["flatten", "average"])
+@pytest.mark.parametrize(
+    ("activation", "classes"),
+    [(ops.Softmax, 3), (ops.Sigmoid, 3), (ops.Sigmoid, 1), (ops.HardSigmoid, 3)],
+)
+def test_probabilities_are_not_squashed_again(activation, classes, behind, tmp_path):
+    program = ending_in(activation, classes, behind)
+    bare = ModelCard("bare", "", None, task=CLASSIFICATION, labels=LABELS[: max(classes, 2)])
+    path = tmp_path / "bare.safetensors"
+    model_files.write(Model(bare, program.tensors, program.graph), path, "safetensors")
+    (picture,) = crops(1)
+    batch = PREPROCESSING["0..1"](picture, 8, 8)[None]
+    (outputs,) = reference.forward(program, batch).values()
+    wanted = outputs if classes > 1 else np.concatenate([1 - outputs, outputs], axis=1)
+    found = Classifier.load(path, framework="onnx").classify(picture)
+    np.testing.assert_allclose(found.probabilities, wanted, atol=1e-5)
 
 
 def test_a_file_without_a_card_has_numbered_classes(path, tmp_path):

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from facemask_zoo import OutputError, WeightsError
+from facemask_zoo import (
+    Classifier,
+    Detector,
+    FaceMaskZooError,
+    Landmarker,
+    OutputError,
+    WeightsError,
+    datasets,
+)
+from facemask_zoo.converters.conversion import convert
 from facemask_zoo.files import (
     MANIFEST_NAME,
     Sources,
@@ -21,6 +30,8 @@ from facemask_zoo.files import (
     check_folder,
     sha256_of,
 )
+from facemask_zoo.images import load_image
+from facemask_zoo.training.config import find_config
 
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
 
@@ -304,3 +315,24 @@ def test_an_unreadable_file_is_called_so():
         path.chmod(0)
         with pytest.raises(WeightsError, match="Cannot read"):
             check_file(path, digest, 7)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda name: Detector.load(f"{name}.onnx"),
+        lambda name: Detector.load(f"{name}@640"),
+        Classifier.load,
+        Landmarker.load,
+        lambda name: convert(name, "target.onnx"),
+        lambda name: convert("zoo-260", f"{name}.onnx"),
+        load_image,
+        lambda name: list(Detector.load(framework="onnx").stream(f"{name}.mp4")),
+        lambda name: list(Detector.load(framework="onnx").stream(name)),
+        datasets.read,
+        lambda name: find_config(name),
+    ],
+)
+def test_a_name_that_is_too_long_is_that_of_nothing(use):
+    with pytest.raises(FaceMaskZooError):
+        use("x" * 300)

@@ -590,8 +590,10 @@ class FamilyImporter(ChannelsLastImporter):
     ) -> str:
         if constant.dtype.kind != "f" or (kind == "div" and is_reversed):
             raise self.unsupported(f"{kind} of a constant by a value", name)
-        if kind == "add" and (layer := self.biased(name, value, constant.reshape(-1))) is not None:
-            return layer
+        if kind == "add" and constant.shape[-1:] == (constant.size,):
+            layer = self.biased(name, value, constant.reshape(-1))
+            if layer is not None:
+                return layer
         self._check_last_axis(name, constant, value)
         with np.errstate(all="ignore"):
             scale, shift = _scale_and_shift(kind, constant, is_reversed)

@@ -74,9 +74,9 @@ def read(
         UnknownNameError: There is no such format or label.
     """
     place = Path(path)
-    if not place.exists():
+    if not os.path.exists(place):
         raise DatasetError(f"{place}: there is no such file or folder.")
-    if images is not None and not Path(images).is_dir():
+    if images is not None and not os.path.isdir(images):
         raise DatasetError(f"{images}: expected a folder of pictures.")
     name = recognise(place) if kind == "auto" else kind
     if name not in FORMATS:

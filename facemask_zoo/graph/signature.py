@@ -6,8 +6,11 @@ import dataclasses
 
 from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.operations import (
+    AveragePool,
     Concatenate,
+    GlobalAveragePool,
     HardSigmoid,
+    MaxPool,
     Reshape,
     Shape,
     Sigmoid,
@@ -22,7 +25,8 @@ DEFAULT_TOLERANCE = 1e-4
 PROBABILITY_TOLERANCE = 1e-5
 """The same for outputs that are probabilities, 0..1."""
 
-_PASSES_ON = (Concatenate, Reshape, Slice, Transpose)
+_PASSES_ON = (AveragePool, Concatenate, GlobalAveragePool, MaxPool, Reshape, Slice, Transpose)
+"""Operations whose outputs lie between the smallest and the largest of their inputs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +73,13 @@ class Signature:
         return tuple(spec.name for spec in self.outputs)
 
 
-def _tolerance(graph: Graph, name: str) -> float:
-    """Of an output, by the operations that it ends in."""
+def are_probabilities(graph: Graph, name: str) -> bool:
+    """Whether a value is 0..1 by the operations that it ends in."""
     operation = graph.by_name.get(name)
     if isinstance(operation, _PASSES_ON):
-        return max(_tolerance(graph, each) for each in operation.inputs)
-    probability = isinstance(operation, Sigmoid | HardSigmoid | Softmax)
-    return PROBABILITY_TOLERANCE if probability else DEFAULT_TOLERANCE
+        return all(are_probabilities(graph, each) for each in operation.inputs)
+    return isinstance(operation, Sigmoid | HardSigmoid | Softmax)
+
+
+def _tolerance(graph: Graph, name: str) -> float:
+    return PROBABILITY_TOLERANCE if are_probabilities(graph, name) else DEFAULT_TOLERANCE

@@ -98,7 +98,9 @@ class _Simplifier:
         if isinstance(before, Convolution | Linear) and self._is_alone(norm):
             names = (f"{before.name}.weight", f"{before.name}.bias")
             weight, bias = (self._tensors[name] for name in names)
-            if weight.shape[:1] == values["gamma"].shape:
+            # Of rows of vectors, the rows are normalised, and not the features of the layer.
+            rows = isinstance(before, Linear) and len(self._new.shapes[before.name]) > 1
+            if not rows and weight.shape[:1] == values["gamma"].shape:
                 folded = fold_batch_norm(weight, bias if bias.any() else None, values, norm.epsilon)
                 self._tensors.update(zip(names, folded, strict=True))
                 return before.name

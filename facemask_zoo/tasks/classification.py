@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph.graph import Graph
-from facemask_zoo.graph.operations import Sigmoid, Softmax
+from facemask_zoo.graph.signature import are_probabilities
 
 
 def class_count(graph: Graph) -> int:
@@ -30,19 +30,18 @@ def probabilities(graph: Graph, outputs: NDArray[np.float32]) -> NDArray[np.floa
     """The outputs of a classifier as probabilities.
 
     Args:
-        graph: The classifier; where it ends in a softmax or a sigmoid, its outputs are
-            probabilities already.
+        graph: The classifier; where it ends in a softmax or a sigmoid, whatever reshapes or
+            averages that, its outputs are probabilities already.
         outputs: (N, classes), or (N, 1) for the probability of the second of two classes.
 
     Returns:
         (N, classes), 0..1. They sum to 1, unless several sigmoids are independent of each other.
     """
-    last = graph.by_name[graph.outputs[0]]
-    single = outputs.shape[1] == 1
-    if single:
-        second = outputs if isinstance(last, Sigmoid) else _sigmoid(outputs)
+    done = are_probabilities(graph, graph.outputs[0])
+    if outputs.shape[1] == 1:
+        second = outputs if done else _sigmoid(outputs)
         return np.concatenate([1 - second, second], axis=1)
-    if isinstance(last, Softmax | Sigmoid):
+    if done:
         return outputs
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

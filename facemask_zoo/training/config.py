@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -167,9 +168,9 @@ def find_config(name: str) -> Path:
         UnknownNameError: It is neither.
     """
     recorded = CONFIGS_FOLDER / f"{name}.toml"
-    if recorded.is_file():
+    if os.path.isfile(recorded):
         return recorded
-    if not Path(name).is_file():
+    if not os.path.isfile(name):
         known = sorted(path.stem for path in CONFIGS_FOLDER.glob("*.toml"))
         raise UnknownNameError.among("configuration", name, known)
     return Path(name)

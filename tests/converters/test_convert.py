@@ -12,11 +12,13 @@ import sys
 import needs
 import numpy as np
 import pytest
+from graphs import seeded_program
 from places import ROOT
 from seeded import FULL, SMALL, seeded_model
 
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, model_files
 from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.cards import NO_TASK, ModelCard
 from facemask_zoo.converters.conversion import convert
 from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.proof import FACTORS
@@ -29,6 +31,8 @@ from facemask_zoo.errors import (
     UnknownNameError,
 )
 from facemask_zoo.files import sha256_of
+from facemask_zoo.graph import operations as ops
+from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.signature import DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
@@ -319,6 +323,58 @@ def test_the_command_fails_over_the_tolerance(drifting, need, tmp_path, capsys):
     assert json.loads(report.read_text())["passed"] is False
     assert cli.main([*words, "--allow-drift", "--overwrite"]) == 0
     assert target.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "report"),
+    [
+        ("model.onnx", "onnx", "model.onnx"),
+        ("model.xml", "openvino", "model.bin"),
+        ("model.param", "ncnn", "model.bin"),
+        ("saved", "saved_model", "saved/report.json"),
+    ],
+)
+def test_a_report_takes_no_place_of_what_is_written(
+    name, to, report, source, need, tmp_path, capsys
+):
+    need("tensorflow" if to == "saved_model" else to)
+    words = ["convert", str(source), str(tmp_path / name), "--to", to]
+    words += ["--report", str(tmp_path / report), "--overwrite"]
+    assert cli.main(words) == 1
+    assert "is part of" in capsys.readouterr().err
+    assert names_in(tmp_path) == ["source"]
+
+
+@pytest.mark.parametrize("report", ["m.param", "m.bin"])
+def test_a_report_takes_no_place_of_the_source(report, need, tmp_path, capsys):
+    need("onnx")
+    model_files.write(MODEL, tmp_path / "m.param", "ncnn")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    words = ["convert", str(tmp_path / "m.param"), str(tmp_path / "o.onnx"), "--overwrite"]
+    assert cli.main([*words, "--report", str(tmp_path / report)]) == 1
+    assert "source" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
+
+
+@pytest.mark.parametrize("pictures", [5, "demo.jpg", b"bytes"])
+def test_pictures_are_several(pictures, source, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="pictures: expected several"):
+        convert(source, tmp_path / "m.onnx", pictures=pictures)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_pictures_are_refused_for_networks_that_see_none(precision, portrait, tmp_path):
+    b = GraphBuilder("x", (4,))
+    program = seeded_program(b.finish(b.add(ops.Linear, "y", "x", features=2)))
+    bare = ModelCard("bare", "", None, task=NO_TASK)
+    model_files.write(Model(bare, program.tensors, program.graph), tmp_path / "v.onnx", "onnx")
+    with pytest.raises(InvalidArgumentError, match="no picture of three channels"):
+        convert(tmp_path / "v.onnx", tmp_path / "m.onnx", precision=precision, pictures=[portrait])
+
+
+def test_a_target_that_is_no_text_is_refused(source, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="target"):
+        convert(source, f"{tmp_path}/z\udcff.onnx")
 
 
 def test_the_command_prunes(source, need, tmp_path):

@@ -210,6 +210,18 @@ def test_normalisation_of_what_is_no_feature_map_becomes_a_convolution(shape):
     np.testing.assert_allclose(reference.forward(found, batch)["norm"], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("features", [6, 7])
+def test_rows_of_vectors_are_normalised_by_row_behind_a_linear_layer(features):
+    """Where there are as many rows as features, shapes alone do not tell which is meant."""
+    b = GraphBuilder("image", (6, 5))
+    x = b.add(ops.Linear, "linear", "image", features=features)
+    program = seeded_program(b.finish(b.add(ops.BatchNorm, "norm", x, epsilon=1e-3)))
+    found = simplify(program)
+    batch = seeded_batch(program.graph, 2)
+    expected = reference.forward(program, batch)["norm"]
+    np.testing.assert_allclose(reference.forward(found, batch)["norm"], expected, atol=1e-5)
+
+
 def test_transpositions_that_cancel_go():
     b = GraphBuilder("image", (3, 8, 6))
     x = b.add(ops.Transpose, "last", "image", order=(0, 2, 3, 1))

@@ -128,3 +128,26 @@ def test_an_unknown_setting_is_named(tmp_path):
     (tmp_path / "file.pb").write_bytes(definition.SerializeToString())
     with pytest.raises(UnsupportedOperationError, match="NCHW"):
         tensorflow.read(tmp_path / "file.pb")
+
+
+def test_a_column_is_no_bias_of_the_features(tmp_path):
+    """Where a matrix product has as many rows as features, a constant (rows, 1) fits both."""
+    needs.framework("tensorflow")
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    weight, column = (rng.random(shape).astype(np.float32) for shape in ((16, 8), (8, 1)))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 16), tf.float32, "x")])
+    def network(x):
+        return tf.identity(tf.matmul(x, weight) + column, "y")
+
+    graph = network.get_concrete_function().graph.as_graph_def()
+    (tmp_path / "rows.pb").write_bytes(graph.SerializeToString())
+    try:
+        program = tensorflow.read(tmp_path / "rows.pb")
+    except UnsupportedOperationError:
+        return
+    batch = seeded_batch(program.graph, 2)
+    (found,) = reference.forward(program, batch).values()
+    np.testing.assert_allclose(found, network(batch), atol=1e-5)
