@@ -212,8 +212,9 @@ def convert(
         UnknownNameError: No such model, format or precision.
         WeightsError: The source is damaged, or the target cannot be written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
-        InvalidArgumentError: The network sees no pictures, but some are given; `prune`, `input_size` or `max_ap_loss` is out of range, 8-bit integers
-            have no pictures, or `data` is given for a format that no detector runs.
+        InvalidArgumentError: The network sees no pictures, but some are given; 8-bit integers have
+            none; `prune`, `input_size` or `max_ap_loss` is out of range; or `data` is given for a
+            format that no detector runs.
         ImageError: A picture cannot be read.
         DatasetError: `data` cannot be read, or shows no face.
         DownloadError: The source is not at hand and cannot be fetched.
