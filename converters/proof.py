@@ -29,7 +29,7 @@ from facemask_zoo.ssd import postprocess
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
 from facemask_zoo.ssd.postprocess import IOU, Found
 
-FACTORS = {"fp32": 1.0, "fp16": 1e3, "int8": 2e4}
+FACTORS = {"fp32": 1.0, "fp16": 2e3, "int8": 2e4}
 """By precision: how many times the tolerance of the signature an output may be off. The lower two
 find what is broken; what they cost, average precision tells."""
 

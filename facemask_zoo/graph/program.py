@@ -61,6 +61,14 @@ class Program:
             total.update(np.ascontiguousarray(self.tensors[name], dtype="<f4").data)
         return total.hexdigest()
 
+    def renamed(self, names: Mapping[str, str]) -> Program:
+        """The same program with other names for some of its values."""
+        tensors = {}
+        for key, values in self.tensors.items():
+            name, _, part = key.rpartition(".")
+            tensors[f"{names.get(name, name)}.{part}"] = values
+        return Program(self.graph.renamed(names), tensors, self.card)
+
     def without_subnormals(self) -> Program:
         """The same program with every value below ``SUBNORMAL_LIMIT`` set to zero."""
         tensors = {

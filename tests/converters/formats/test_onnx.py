@@ -115,3 +115,24 @@ def test_what_exporters_write_is_read(name, tmp_path):
     (expected,) = onnxruntime.InferenceSession(path).run(None, {"x": batch})
     assert answer.shape == expected.shape
     np.testing.assert_allclose(answer, expected, atol=1e-6)
+
+
+def test_outputs_that_are_only_handed_on_keep_their_names(tmp_path):
+    """A cast at the end, as files of half precision have, or an identity, is no operation of ours."""
+    nodes = [
+        onnx_package.helper.make_node("Relu", ["x"], ["inner"]),
+        onnx_package.helper.make_node("Cast", ["inner"], ["y"], to=onnx_package.TensorProto.FLOAT),
+        onnx_package.helper.make_node("Relu", ["inner"], ["z"]),
+    ]
+    image, *ends = (
+        onnx_package.helper.make_tensor_value_info(
+            name, onnx_package.TensorProto.FLOAT, ["n", 3, 4, 4]
+        )
+        for name in ("x", "y", "z")
+    )
+    path = tmp_path / "handed_on.onnx"
+    onnx_package.save(
+        onnx_package.helper.make_model(onnx_package.helper.make_graph(nodes, "g", [image], ends)),
+        path,
+    )
+    assert onnx.read(path).graph.outputs == ("y", "z")
