@@ -231,6 +231,20 @@ def _write_pad(emitter: OnnxEmitter, op: ops.Pad, x: Sequence[str]) -> str:
     return emitter.operation("Pad", op, [x[0], emitter.integers(f"{op.name}_pads", pads)])
 
 
+def _unpadded(
+    emitter: OnnxEmitter, op: ops.MaxPool | ops.AveragePool, x: Sequence[str]
+) -> list[str]:
+    """The input of a pool; behind zero padding, by way of a reshape that changes nothing.
+
+    onnxruntime makes padding of the pool's own of such zeros, which never win in a maximum.
+    """
+    (source,) = op.inputs
+    if not isinstance(emitter.program.graph.by_name.get(source), ops.Pad):
+        return list(x)
+    shape = emitter.integers(f"{op.name}_shape", [0, *emitter.program.graph.shapes[source]])
+    return [emitter.node("Reshape", [*x, shape], f"{op.name}_padded")]
+
+
 def _write_upsample(emitter: OnnxEmitter, op: ops.Upsample, x: Sequence[str]) -> str:
     scales = emitter.constant(f"{op.name}_scales", np.array([1, 1, *op.scales], np.float32))
     modes: _Attributes = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
@@ -275,9 +289,13 @@ def _write_prelu(emitter: OnnxEmitter, op: ops.Prelu, x: Sequence[str]) -> str:
 
 _RULES: Rules[OnnxEmitter, str] = {
     ops.Convolution: _write_convolution,
-    ops.MaxPool: lambda e, op, x: e.operation("MaxPool", op, x, **_window(op)),
+    ops.MaxPool: lambda e, op, x: e.operation("MaxPool", op, _unpadded(e, op, x), **_window(op)),
     ops.AveragePool: lambda e, op, x: e.operation(
-        "AveragePool", op, x, count_include_pad=int(op.count_padding), **_window(op)
+        "AveragePool",
+        op,
+        _unpadded(e, op, x),
+        count_include_pad=int(op.count_padding),
+        **_window(op),
     ),
     ops.GlobalAveragePool: _plain("GlobalAveragePool"),
     ops.Linear: _write_linear,
@@ -536,6 +554,8 @@ def _read_arithmetic(
         if isinstance(left, str) and isinstance(right, str):
             if kind is None:
                 raise r.importer.unsupported(f"{node.op_type} of two values", node.name)
+            if kind is ops.Multiply:
+                return [r.importer.product(name, left, right)]
             return [r.importer.add(kind, name, left, right)]
         if not isinstance(left, str) and not isinstance(right, str):
             return [_of_constants(r, node, left, right)]

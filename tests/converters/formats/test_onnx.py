@@ -9,7 +9,9 @@ import pytest
 from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
 
 from facemask_zoo.converters.formats import onnx
+from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph import reference
+from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.matching import renamed_like
 from facemask_zoo.graph.program import Program
 
@@ -118,7 +120,7 @@ def test_what_exporters_write_is_read(name, tmp_path):
 
 
 def test_outputs_that_are_only_handed_on_keep_their_names(tmp_path):
-    """A cast at the end, as files of half precision have, or an identity, is no operation of ours."""
+    """A cast at the end, as files of half precision have, is no operation of ours."""
     nodes = [
         onnx_package.helper.make_node("Relu", ["x"], ["inner"]),
         onnx_package.helper.make_node("Cast", ["inner"], ["y"], to=onnx_package.TensorProto.FLOAT),
@@ -136,3 +138,37 @@ def test_outputs_that_are_only_handed_on_keep_their_names(tmp_path):
         path,
     )
     assert onnx.read(path).graph.outputs == ("y", "z")
+
+
+@pytest.mark.parametrize("kind", [ops.MaxPool, ops.AveragePool])
+@pytest.mark.parametrize("padding", [1, 2])
+def test_zeros_before_a_pool_stay_zeros(kind, padding, tmp_path):
+    """Padding of a pool's own never wins in a maximum; zeros win over negative numbers."""
+    b = GraphBuilder("x", (3, 9, 8))
+    x = b.add(ops.Pad, "padded", "x", padding=(padding,) * 4)
+    program = Program(b.finish(b.add(kind, "y", x, kernel=(2, 2), strides=(2, 2))), {})
+    path = tmp_path / "pool.onnx"
+    onnx.write(program, path)
+    batch = -1 - seeded_batch(program.graph, 2)
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"x": batch})
+    (expected,) = reference.forward(program, batch).values()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert onnx.read(path).graph == program.graph
+
+
+def test_a_value_times_its_hard_sigmoid_is_a_hard_swish(tmp_path):
+    """As files have it that are older than the operation."""
+    nodes = [
+        onnx_package.helper.make_node("HardSigmoid", ["x"], ["gate"], alpha=1 / 6, beta=0.5),
+        onnx_package.helper.make_node("Mul", ["x", "gate"], ["y"]),
+    ]
+    ends = [
+        onnx_package.helper.make_tensor_value_info(
+            name, onnx_package.TensorProto.FLOAT, ["n", 3, 4, 4]
+        )
+        for name in ("x", "y")
+    ]
+    graph = onnx_package.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    onnx_package.save(onnx_package.helper.make_model(graph), tmp_path / "swish.onnx")
+    read = onnx.read(tmp_path / "swish.onnx")
+    assert [operation.kind for operation in read.graph.operations] == ["HardSwish"]
