@@ -123,8 +123,13 @@ class Report:
             yield f"  {file.name}: {file.size:,} bytes, sha256 {file.sha256}"
         if self.parameters != self.source_parameters:
             yield f"  parameters: {self.parameters:,} instead of {self.source_parameters:,}"
+        yield f"  read back: {self._read_back()}"
+
+    def _read_back(self) -> str:
+        if self.proof.alike:
+            return "another network of the same outputs"
         outcomes = {True: "equal bit for bit", False: "NOT EQUAL", None: "not possible"}
-        yield f"  read back: {outcomes[self.proof.tensors_equal]}"
+        return outcomes[self.proof.tensors_equal]
 
     def _rows(self) -> Iterable[str]:
         names = list(self.proof.tolerances)
@@ -354,7 +359,7 @@ def _check(report: Report, allow_drift: bool) -> None:
     if report.passed or (report.proof.whole and allow_drift):
         return
     problems = [f"{run.framework}: {run.problem}" for run in report.proof.runs if run.refused]
-    if report.proof.tensors_equal is False:
+    if not report.proof.comes_back:
         problems.append("the tensors do not come back as they were written")
     problems += [
         f"mean AP50 falls by {each.loss:.3f} on {each.framework} (at most {each.bound:g})"

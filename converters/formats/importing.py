@@ -334,19 +334,29 @@ class Importer:
             raise WeightsError(f"{value}: expected a feature map, but got shape {shape}.")
         return (shape[1], shape[2])
 
-    def program(self, outputs: Sequence[str], card: str = "") -> Program:
+    def program(self, outputs: Sequence[str], card: str = "", names: Sequence[str] = ()) -> Program:
         """What was built, with everything folded that can be.
 
         Args:
             outputs: Values that the network gives.
             card: JSON text of the card in the file.
+            names: What the file calls them, in the same order. A value goes by its own name where
+                the file hands it on under another, as casts and dropouts do: it gets that one.
 
         Raises:
             WeightsError: A tensor is missing or not finite, or there is no such output.
         """
         graph = self.builder.finish(*outputs)
         tensors = {name: self.tensors[name] for name in graph.tensor_shapes}
-        return simplify(Program(graph, tensors, card))
+        program = simplify(Program(graph, tensors, card))
+        found = {
+            value: Names.legal(name)
+            for value, name in zip(outputs, names, strict=False)
+            if value != graph.input and outputs.count(value) == 1
+        }
+        shapes = program.graph.shapes
+        new = {value: name for value, name in found.items() if name not in shapes}
+        return program.renamed(new) if len({*new.values()}) == len(new) else program
 
     def _fresh(self, name: str) -> str:
         return self.names.fresh(name)

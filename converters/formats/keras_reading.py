@@ -98,7 +98,7 @@ def read_program(
     ends = [importer.as_stored(value) for value in outputs]
     if len(set(ends)) != len(ends):
         raise WeightsError("The model gives the same value as two outputs.")
-    return importer.program(ends, card)
+    return importer.program(ends, card, [layer for layer, _, _ in config.outputs])
 
 
 def _input_shape(image: LayerNode) -> Shape:

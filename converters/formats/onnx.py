@@ -338,7 +338,6 @@ class _Reader:
         self.importer = Importer(FORMAT, images[0].name, _input_shape(images[0]))
         self.values[images[0].name] = self.importer.input
         self._outputs = [each.name for each in graph.output]
-        self._handed_on: set[str] = set()
         self._card = _card_text(proto) or ""
         self.opset = max((e.version for e in proto.opset_import if not e.domain), default=_OPSET)
 
@@ -351,9 +350,6 @@ class _Reader:
         if missing or not node.output:
             raise WeightsError(f"{node.op_type} {node.name!r}: nothing before it gives {missing}.")
         results = rule(self, node, _attributes(node, self._budget))
-        given = {value for name in node.input if isinstance(value := self.values.get(name), str)}
-        if isinstance(results[0], str) and results[0] in given:
-            self._handed_on.add(node.output[0])
         self.values.update(zip(node.output, results, strict=False))
 
     def program(self) -> Program:
@@ -361,17 +357,7 @@ class _Reader:
         found = [self.values.get(name) for name in self._outputs]
         if not all(isinstance(each, str) for each in found):
             raise WeightsError(f"Nothing gives the outputs {self._outputs[:5]}.")
-        program = self.importer.program([str(each) for each in found], self._card)
-        return program.renamed(self._names_of_ends(program.graph))
-
-    def _names_of_ends(self, graph: Graph) -> dict[str, str]:
-        """Names for outputs that a node only hands on from a value of another name, as casts do."""
-        values = [self.values[output] for output in self._outputs]
-        return {
-            str(value): self.importer.names.fresh(output)
-            for value, output in zip(values, self._outputs, strict=True)
-            if output in self._handed_on and value != graph.input and values.count(value) == 1
-        }
+        return self.importer.program([str(each) for each in found], self._card, self._outputs)
 
     def value(self, node: onnx.NodeProto, index: int = 0) -> str:
         """An input that depends on the picture."""

@@ -165,10 +165,15 @@ class Names:
             self._given[name] = self.fresh(name)
         return self._given[name]
 
+    @staticmethod
+    def legal(name: str) -> str:
+        """The legal name that is most like this one."""
+        legal = _FOREIGN.sub("_", name)[: _MAX_NAME - 8] or "_"
+        return legal if _NAME.fullmatch(legal) else f"_{legal}"
+
     def fresh(self, name: str) -> str:
         """A legal name that is like this one and that nothing has yet."""
-        legal = _FOREIGN.sub("_", name)[: _MAX_NAME - 8] or "_"
-        legal = legal if _NAME.fullmatch(legal) else f"_{legal}"
+        legal = self.legal(name)
         candidate, number = legal, 1
         while candidate in self._taken:
             number += 1

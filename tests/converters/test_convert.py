@@ -19,6 +19,7 @@ from seeded import FULL, SMALL, seeded_model
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, model_files
 from facemask_zoo.backends import FRAMEWORKS
 from facemask_zoo.cards import NO_TASK, ModelCard
+from facemask_zoo.converters import proof
 from facemask_zoo.converters.conversion import convert
 from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.proof import FACTORS
@@ -33,6 +34,7 @@ from facemask_zoo.errors import (
 from facemask_zoo.files import sha256_of
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
+from facemask_zoo.graph.graph import Graph
 from facemask_zoo.graph.signature import DEFAULT_TOLERANCE, PROBABILITY_TOLERANCE
 from facemask_zoo.model import Model
 from facemask_zoo.ssd.network import LOC_NAME, SCORES_NAME
@@ -375,6 +377,56 @@ def test_pictures_are_refused_for_networks_that_see_none(precision, portrait, tm
 def test_a_target_that_is_no_text_is_refused(source, tmp_path):
     with pytest.raises(InvalidArgumentError, match="target"):
         convert(source, f"{tmp_path}/z\udcff.onnx")
+
+
+def two_heads() -> Graph:
+    b = GraphBuilder("x", (3, 8, 8))
+    z = b.add(ops.Convolution, "z", "x", filters=4, kernel=(3, 3))
+    return b.finish(b.add(ops.Convolution, "y", "x", filters=2, kernel=(3, 3)), z)
+
+
+def uneven_and_dilated() -> Graph:
+    b = GraphBuilder("x", (3, 8, 8))
+    more = {"kernel": (3, 3), "padding": (0, 1, 2, 3), "dilations": (2, 1)}
+    return b.finish(b.add(ops.Convolution, "y", "x", filters=4, **more))
+
+
+def softmax_over_rows() -> Graph:
+    b = GraphBuilder("x", (3, 8, 8))
+    x = b.add(ops.Convolution, "c", "x", filters=4, kernel=(3, 3))
+    return b.finish(b.add(ops.Softmax, "y", x, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("graph", "name"),
+    [
+        (two_heads(), "caffe"),
+        (two_heads(), "ncnn"),
+        (uneven_and_dilated(), "caffe"),
+        (softmax_over_rows(), "tflite"),
+    ],
+    ids=["two heads, caffe", "two heads, ncnn", "uneven", "softmax"],
+)
+def test_what_a_format_has_in_another_form_is_proven_by_its_outputs(graph, name, need, tmp_path):
+    need({"caffe": "opencv"}.get(name, name))
+    program = seeded_program(graph)
+    bare = ModelCard("bare", "", None, task=NO_TASK)
+    model_files.write(Model(bare, program.tensors, graph), tmp_path / "m.onnx", "onnx")
+    report = convert(tmp_path / "m.onnx", tmp_path / f"m{FORMATS[name].suffix}", name)
+    assert report.passed
+    assert report.proof.comes_back
+
+
+def test_another_network_of_other_outputs_is_not_alike():
+    """Of the same ends, so that numbers alone tell."""
+    tensors = {name: values.copy() for name, values in MODEL.tensors.items()}
+    tensors["cls_0_conv.bias"] += np.float32(1e-3)
+    changed = dataclasses.replace(MODEL, tensors=tensors)
+    back = proof._Back(MODEL, changed)
+    batch = np.zeros((1, *MODEL.graph.input_shape), np.float32)
+    assert not back.is_equal
+    assert not back.is_alike(batch)
+    assert proof._Back(MODEL, MODEL).is_alike(batch)
 
 
 def test_the_command_prunes(source, need, tmp_path):
