@@ -58,6 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LOSS",
         help="refuse the file if the mean AP50 falls by more (%(default)s)",
     )
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="run the source itself, too, and refuse the file if it answers otherwise",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="write the report as JSON")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the target and the report if they exist"
@@ -87,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
             max_ap_loss=args.max_ap_loss,
             overwrite=args.overwrite,
             apart=[args.report] if args.report else (),
+            trust=args.trust,
         )
     except ConversionError as error:
         _show(error.report, args.report, args.overwrite)

@@ -24,7 +24,7 @@ from facemask_zoo.converters.formats.registry import (
     find_format,
     format_for,
 )
-from facemask_zoo.converters.proof import Difference, Proof, prove
+from facemask_zoo.converters.proof import Difference, Proof, Reading, prove, try_reading
 from facemask_zoo.converters.samples import Sample, make_samples
 from facemask_zoo.errors import (
     ConversionError,
@@ -60,6 +60,7 @@ class Report:
         source_parameters: Their number in the source; larger if dead channels were removed.
         proof: What was compared.
         accuracy: What it costs in average precision, by framework; empty if not measured.
+        reading: What its own frameworks make of the source; None if they were not asked.
     """
 
     source: str
@@ -72,6 +73,7 @@ class Report:
     source_parameters: int
     proof: Proof
     accuracy: tuple[Accuracy, ...] = ()
+    reading: Reading | None = None
 
     @property
     def passed(self) -> bool:
@@ -80,7 +82,13 @@ class Report:
         Of a lower precision, average precision is the judge where it was measured: single outputs
         may differ by more than their tolerance and cost nothing.
         """
-        return self.proof.whole and self.accurate and (self.proof.tolerable or self.excused)
+        good = self.proof.whole and self.accurate and self.well_read
+        return good and (self.proof.tolerable or self.excused)
+
+    @property
+    def well_read(self) -> bool:
+        """Whether the source, where it was run, answers as what was read from it."""
+        return self.reading is None or self.reading.right
 
     @property
     def accurate(self) -> bool:
@@ -124,6 +132,8 @@ class Report:
         if self.parameters != self.source_parameters:
             yield f"  parameters: {self.parameters:,} instead of {self.source_parameters:,}"
         yield f"  read back: {self._read_back()}"
+        if self.reading is not None:
+            yield from (f"  {line}" for line in self.reading.to_text())
 
     def _read_back(self) -> str:
         if self.proof.alike:
@@ -150,6 +160,8 @@ class Report:
     def _verdict(self) -> str:
         if not self.proof.whole:
             return "The file is not whole."
+        if not self.well_read:
+            return "The source itself answers otherwise."
         if not self.accurate:
             return "Average precision falls by more than the bound."
         if not self.proof.tolerable and not self.excused:
@@ -181,6 +193,7 @@ def convert(
     max_ap_loss: float = MAX_AP_LOSS,
     overwrite: bool = False,
     apart: Iterable[str | os.PathLike[str]] = (),
+    trust: bool = False,
 ) -> Report:
     """Convert weights, run the result, and keep it if it does what the source does.
 
@@ -206,6 +219,8 @@ def convert(
         overwrite: Replace files that exist; or a folder, if an earlier conversion wrote it and it
             holds nothing else.
         apart: Files that the caller will write besides, such as a report.
+        trust: Run the source itself, too, and refuse the conversion if it answers otherwise than
+            what was read from it. The parsers of other frameworks then see it unchecked.
 
     Returns:
         What was written, and how far its outputs are from the reference's.
@@ -239,6 +254,7 @@ def convert(
     original = _with_input_size(weights.model(), input_size)
     model = original if prune is None else pruning.prune(original, prune)
     samples = make_samples(model, pictures)
+    reading = try_reading(weights.path, original, samples) if trust and weights.path else None
     writer = _writer(row, precision, samples[len(samples) - len(pictures) :])
     try:
         with staged(model, target, row, writer, overwrite=overwrite, sources=sources) as path:
@@ -255,6 +271,7 @@ def convert(
                 parameters=model.graph.parameter_count,
                 source_parameters=original.graph.parameter_count,
                 proof=proof,
+                reading=reading,
                 accuracy=()
                 if dataset is None
                 else judge(path, row, model, original, judges, dataset, max_ap_loss),
@@ -356,9 +373,11 @@ def _with_input_size(model: Model, input_size: int | None) -> Model:
 
 
 def _check(report: Report, allow_drift: bool) -> None:
-    if report.passed or (report.proof.whole and allow_drift):
+    if report.passed or (report.proof.whole and report.well_read and allow_drift):
         return
     problems = [f"{run.framework}: {run.problem}" for run in report.proof.runs if run.refused]
+    if not report.well_read:
+        problems.append("the source itself answers otherwise than what was read from it")
     if not report.proof.comes_back:
         problems.append("the tensors do not come back as they were written")
     problems += [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, Options
 from facemask_zoo.cards import DETECTION, File
-from facemask_zoo.converters.formats.registry import Format
+from facemask_zoo.converters.formats.registry import Format, format_of
 from facemask_zoo.converters.half import to_half
 from facemask_zoo.converters.runners import RUNNERS, Runner
 from facemask_zoo.converters.samples import Sample
@@ -133,6 +133,39 @@ class Proof:
         return {name: _worst(each[name] for each in found) for name in self.tolerances}
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A source as its own frameworks run it, against what was read from it.
+
+    Attributes:
+        tolerances: How far each output may differ, by name.
+        runs: One for each framework that may load its format.
+    """
+
+    tolerances: Mapping[str, float]
+    runs: tuple[Run, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether no framework that runs the source answers otherwise."""
+        return all(
+            value <= self.tolerances[name]
+            for run in self.runs
+            for difference in run.differences
+            for name, value in difference.outputs.items()
+        )
+
+    def to_text(self) -> Iterable[str]:
+        """A line for each framework."""
+        for run in self.runs:
+            name = f"the source itself on {run.framework} {run.version or ''}".strip()
+            if not run.differences:
+                yield f"{name}: {run.problem}"
+                continue
+            worst = (max(entry.outputs.values()) for entry in run.differences)
+            yield f"{name}: at most {_worst(worst):.1e} from what was read"
+
+
 def prove(
     path: Path,
     row: Format,
@@ -169,6 +202,27 @@ def prove(
         runs=tuple(run for run in runs if run is not None),
         files=tuple(_listed(path.parent)),
     )
+
+
+def try_reading(path: Path, model: Model, samples: Sequence[Sample]) -> Reading:
+    """Compare a file, as the frameworks of its format run it, with what was read from it.
+
+    The frameworks' own parsers see it unchecked.
+
+    Args:
+        path: The file (or folder) that names the model.
+        model: What was read from it.
+        samples: Inputs to run both on.
+    """
+    row = format_of(path)
+    batch = np.stack([sample.values for sample in samples])
+    expected = _answer(_Question(model.program, batch.tobytes()))
+    runs = (
+        _run(framework, path, row, model, samples, batch, expected)
+        for framework in FRAMEWORKS.values()
+        if row.name in framework.formats
+    )
+    return Reading(_tolerances(model, expected, "fp32"), tuple(filter(None, runs)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from facemask_zoo.arguments import check_kind
 from facemask_zoo.backends.threads import thread_count
 from facemask_zoo.errors import DeviceError, WeightsError
+from facemask_zoo.graph.graph import Names
 from facemask_zoo.graph.signature import Signature
 
 Batch = NDArray[np.float32]
@@ -252,24 +253,29 @@ def _of_shape(name: str, values: NDArray[np.float32], shape: tuple[int, ...]) ->
 def pick_output(names: Iterable[str], wanted: str) -> str:
     """The one name that begins with `wanted`; frameworks add suffixes such as ``_1/concat:0``.
 
+    Failing that, the one whose legal form it is: graphs know letters, digits and underscores.
+
     Raises:
         WeightsError: None does, or more than one.
     """
     names = list(names)
     exact = [name for name in names if name == wanted]
     found = exact or [name for name in names if name.startswith(wanted)]
+    found = found or [name for name in names if Names.legal(name) == wanted]
     if len(found) != 1:
         raise WeightsError(f"Expected one output {wanted!r}, but got {names}.")
     return found[0]
 
 
 def pick_outputs(names: Iterable[str], signature: Signature) -> dict[str, str]:
-    """For each output of a signature, the framework's name for it.
+    """For each output of a signature, the framework's name for it; a single one may have any.
 
     Raises:
         WeightsError: One is missing, or more than one could be meant.
     """
     names = list(names)
+    if len(names) == len(signature.output_names) == 1:
+        return {signature.output_names[0]: names[0]}
     return {wanted: pick_output(names, wanted) for wanted in signature.output_names}
 
 

@@ -429,6 +429,30 @@ def test_another_network_of_other_outputs_is_not_alike():
     assert proof._Back(MODEL, MODEL).is_alike(batch)
 
 
+def test_a_source_that_is_trusted_is_run_itself(need, tmp_path, capsys):
+    need("onnx")
+    model_files.write(MODEL, tmp_path / "m.onnx", "onnx")
+    words = ["convert", str(tmp_path / "m.onnx"), str(tmp_path / "o.safetensors"), "--trust"]
+    assert cli.main(words) == 0
+    assert "the source itself on onnx" in capsys.readouterr().err
+
+
+def test_a_source_that_was_misread_is_refused(need, tmp_path, monkeypatch):
+    """Whatever a reader takes for something else, the source's own framework knows better."""
+    need("onnx")
+    program = seeded_program(two_heads())
+    bare = ModelCard("bare", "", None, task=NO_TASK)
+    model_files.write(Model(bare, program.tensors, program.graph), tmp_path / "m.onnx", "onnx")
+    wrong = {name: values * np.float32(1.1) for name, values in program.tensors.items()}
+    misread = Model(bare, wrong, program.graph)
+    monkeypatch.setattr("facemask_zoo.store.Weights.model", lambda self: misread)
+    target = tmp_path / "o.safetensors"
+    with pytest.raises(ConversionError, match="the source itself answers otherwise"):
+        convert(tmp_path / "m.onnx", target, trust=True, allow_drift=True)
+    assert not target.exists()
+    assert convert(tmp_path / "m.onnx", target).reading is None
+
+
 def test_the_command_prunes(source, need, tmp_path):
     need("onnx")
     model_files.write(with_dead_filters(), source, "safetensors", overwrite=True)
