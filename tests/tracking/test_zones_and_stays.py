@@ -59,21 +59,26 @@ def test_zones_lie_in_the_picture():
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=3, max_size=7))
 def test_a_face_is_in_a_zone_if_its_middle_is(points):
-    """Compared with the even-odd rule, on middles between the whole numbers of the corners."""
+    """Compared with the even-odd rule, on middles between the whole numbers of the corners.
+
+    Those that single precision may put on the other side of an edge are left out.
+    """
     try:
         zone = Zone("a", tuple(points))
     except InvalidArgumentError:
         assume(False)
     grid = np.mgrid[-1:61:7, -1:61:7].reshape(2, -1).T + np.array([0.37, 0.61])
-    expected = []
+    expected, clear = [], []
     for x, y in grid:
-        crossings = 0
-        for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True):
-            if (y1 > y) != (y2 > y):
-                crossings += x < x1 + (y - y1) * (x2 - x1) / (y2 - y1)
-        expected.append(crossings % 2 == 1)
+        beside = [
+            x1 + (y - y1) * (x2 - x1) / (y2 - y1) - x
+            for (x1, y1), (x2, y2) in zip(points, [*points[1:], points[0]], strict=True)
+            if (y1 > y) != (y2 > y)
+        ]
+        expected.append(sum(distance > 0 for distance in beside) % 2 == 1)
+        clear.append(all(abs(distance) > 1e-3 for distance in beside))
     boxes = np.concatenate([grid - 3, grid + 3], axis=1).astype(np.float32)
-    assert zone.contains(boxes).tolist() == expected
+    assert zone.contains(boxes)[clear].tolist() == np.array(expected)[clear].tolist()
 
 
 def events(rule, seconds, faces):
