@@ -7,6 +7,7 @@ from pathlib import Path
 import needs
 import numpy as np
 import pytest
+from hypothesis import settings
 from places import PICTURES, SHARED
 from seeded import SMALL, seeded_model
 
@@ -20,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail instead of skipping where a framework is not installed",
     )
+
+
+# The same examples every time: what fails elsewhere can be repeated here. "explore" draws others.
+settings.register_profile("repeat", derandomize=True)
+settings.register_profile("explore")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
