@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from facemask_zoo.graph.operations import Operation, Padding, Pair, Window
 Emitter = TypeVar("Emitter")
 Value = TypeVar("Value")
 Rule = Callable[[Emitter, Any, Sequence[Value]], Value]
+Rounding = Callable[[Window, Sequence[int]], Padding | None]
 Rules = Mapping[type[Operation], Rule[Emitter, Value]]
 
 
@@ -105,12 +107,13 @@ def _last_windows(window: Window, size: Sequence[int]) -> list[int]:
     ]
 
 
-def one_padding(window: Window, size: Sequence[int]) -> tuple[Pair, bool] | None:
+def one_padding(window: Window, size: Sequence[int], rounded: Rounding) -> tuple[Pair, bool] | None:
     """The padding of a window for formats that have the same one on opposite sides.
 
     Args:
         window: What slides.
         size: Height and width of its input.
+        rounded: The padding that the format makes of one by rounding up.
 
     Returns:
         Rows and columns on either side, and whether the number of steps has to be rounded up; None
@@ -119,4 +122,5 @@ def one_padding(window: Window, size: Sequence[int]) -> tuple[Pair, bool] | None
     top, left, bottom, right = window.padding
     if (top, left) == (bottom, right):
         return (top, left), False
-    return ((top, left), True) if ceil_padding(window, size) == window.padding else None
+    even = dataclasses.replace(window, padding=(top, left, top, left))
+    return ((top, left), True) if rounded(even, size) == window.padding else None
