@@ -679,7 +679,8 @@ def _with_constant(
         raise r.importer.unsupported(f"{node.op} of constants", node.name)
     shape = r.importer.shape(value)
     wanted = (shape[0], *[1] * (len(shape) - 1))
-    if constant.size != 1 and constant.shape not in (wanted, (1, *wanted)):
+    one = constant.size == 1 and constant.ndim <= len(wanted) + 1
+    if not one and constant.shape not in (wanted, (1, *wanted)):
         text = f"{node.op} with a constant of shape {constant.shape}"
         raise r.importer.unsupported(text, node.name)
     return value, constant

@@ -521,7 +521,8 @@ def _read_arithmetic(
             layer = call.importer.biased(call.name, value, flat)
             if layer is not None:
                 return [layer]
-        if flat.size != 1 and full != (1, flat.size, *[1] * (rank - 2)):
+        one = flat.size == 1 and len(full) == rank
+        if not one and full != (1, flat.size, *[1] * (rank - 2)):
             raise call.unsupported(f"with a constant of shape {constant.shape}")
         return [call.importer.scaled(call.name, value, scale(flat), shift(flat))]
 

@@ -128,6 +128,21 @@ def test_a_constant_that_claims_gigabytes_is_refused(tmp_path):
         format_.read(edited(tmp_path / "a.pdiparams", change))
 
 
+def test_a_sum_that_adds_axes_is_refused(tmp_path):
+    """A constant of more axes than the value."""
+
+    def change(block):
+        (total,) = (each for each in block.ops if each.type == "elementwise_add")
+        fill = type(total)(type="fill_constant")
+        fill.outputs.add(parameter="Out", arguments=["one"])
+        fill.attrs.add(name="shape", type=11, longs=[1, 1, 1])
+        block.ops.insert(list(block.ops).index(total), fill)
+        next(each for each in total.inputs if each.parameter == "Y").arguments[:] = ["one"]
+
+    with pytest.raises(UnsupportedOperationError, match="constant of shape"):
+        format_.read(edited(tmp_path / "a.pdiparams", change))
+
+
 def pooled(**attributes):
     """A change of what a pooling says of itself."""
 
