@@ -818,6 +818,14 @@ def _read_softmax(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
     return [r.importer.add(ops.Softmax, layer.name, x[0], axis=axis)]
 
 
+def _read_dropout(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
+    """A scale, as networks need it that were trained without one."""
+    scale = layer.number(0, 1.0)
+    if scale == 1:
+        return _read_same(r, layer, x)
+    return [r.importer.scaled(layer.name, x[0], np.array(scale, np.float32), None)]
+
+
 def _one(kind: type[Operation]) -> Any:
     return lambda r, layer, x: [r.importer.add(kind, layer.name, x[0])]
 
@@ -853,6 +861,6 @@ _READERS: Mapping[str, Callable[[_Reader, _Layer, Sequence[str]], Sequence[str]]
     "Softmax": _read_softmax,
     "Split": _read_same,
     "Noop": _read_same,
-    "Dropout": _read_same,
+    "Dropout": _read_dropout,
 }
 """From the format's layers to ours."""

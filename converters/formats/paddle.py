@@ -449,6 +449,9 @@ def _read_mean(call: _Call) -> list[Result]:
 
 def _read_norm(call: _Call) -> list[Result]:
     call.check_layout()
+    in_training = not call.a.get("is_test", True) and not call.a.get("use_global_stats")
+    if in_training or call.a.get("trainable_statistics"):
+        raise call.unsupported("in training")
     mean, variance = call.needed("Mean"), call.needed("Variance")
     scale, shift = call.constant("Scale"), call.constant("Bias")
     norm = {
@@ -792,6 +795,8 @@ def _read_shuffle(call: _Call) -> list[Result]:
 
 
 def _read_dropout(call: _Call) -> list[Result]:
+    if not call.a.get("is_test", True):
+        raise call.unsupported("in training")
     share = float(call.a.get("dropout_prob", 0.5))
     how = call.a.get("dropout_implementation", "downgrade_in_infer")
     if how == "upscale_in_train" or not share:

@@ -199,6 +199,7 @@ LAYERS = {
     "a mean with padding that is not stated": ("Pooling 0=1 1=3 2=2 5=2", (3, 9, 8)),
     "a mean with padding at the start": ("Pooling 0=1 1=3 2=2 5=3", (3, 9, 8)),
     "a mean that counts padding that is not stated": ("Pooling 0=1 1=3 2=2 5=2 6=1", (3, 9, 8)),
+    "a dropout that scales": ("Dropout 0=0.5", (2, 3, 4)),
     "the same width": ("Reshape 0=0 1=-1", (2, 3, 4)),
     "the same height": ("Reshape 0=-1 1=0", (2, 3, 4)),
     "the same height and width": ("Reshape 0=0 1=0 2=-1", (6, 4)),

@@ -143,6 +143,16 @@ def test_a_sum_that_adds_axes_is_refused(tmp_path):
         format_.read(edited(tmp_path / "a.pdiparams", change))
 
 
+@pytest.mark.parametrize("kind", ["batch_norm", "dropout"])
+def test_what_trains_is_refused(kind, tmp_path):
+    def change(block):
+        block.ops[1].type = kind
+        block.ops[1].attrs.add(name="is_test", **format_._attribute(False))
+
+    with pytest.raises(UnsupportedOperationError, match=f"{kind} in training"):
+        format_.read(edited(tmp_path / "a.pdiparams", change))
+
+
 def pooled(**attributes):
     """A change of what a pooling says of itself."""
 
