@@ -35,10 +35,30 @@ class Various(nn.Layer):
         return self.last(paddle.flatten(x, 1)), wide
 
 
+class Poolings(nn.Layer):
+    """Padding that differs by side, and numbers of windows that are rounded up."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2D(3, 4, 1)
+
+    def forward(self, x):
+        x = self.inner(x)
+        return (
+            f.avg_pool2d(x, 3, 2, ceil_mode=True, exclusive=False),
+            f.avg_pool2d(x, 3, 2, padding=[1, 0, 1, 0], exclusive=False),
+            f.avg_pool2d(x, 3, 2, padding=[1, 0, 0, 1], ceil_mode=True),
+            f.avg_pool2d(x, 3, 2, padding="SAME", exclusive=False),
+            f.max_pool2d(x, 3, 2, padding=[1, 0, 0, 1], ceil_mode=True),
+            f.max_pool2d(x, 3, 2, padding="SAME", ceil_mode=True),
+        )
+
+
 NETWORKS = {
     "mobilenet_v2": lambda: models.mobilenet_v2(scale=0.25, num_classes=2),
     "mobilenet_v3_small": lambda: models.mobilenet_v3_small(num_classes=2),
     "various": Various,
+    "poolings": Poolings,
 }
 
 
@@ -49,7 +69,7 @@ def save(name):
             layer._mean.set_value(paddle.rand(layer._mean.shape) - 0.5)
             layer._variance.set_value(paddle.rand(layer._variance.shape) + 0.5)
     network.eval()
-    size = 32 if name == "various" else 64
+    size = 64 if name.startswith("mobilenet") else 32
     batch = paddle.rand([2, 3, size, size])
     answers = network(batch)
     answers = answers if isinstance(answers, tuple) else (answers,)

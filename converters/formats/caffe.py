@@ -18,7 +18,13 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, one_padding
+from facemask_zoo.converters.formats.emitting import (
+    Rules,
+    ceil_padding,
+    emit,
+    full_padding,
+    one_padding,
+)
 from facemask_zoo.converters.formats.importing import (
     Importer,
     axis_of,
@@ -258,18 +264,23 @@ def _write_pad(e: _Emitter, op: ops.Pad, x: Sequence[str]) -> str:
 def _write_pool(method: str) -> Any:
     def write_it(e: _Emitter, op: ops.MaxPool | ops.AveragePool, x: Sequence[str]) -> str:
         size = e.shape(op)[1:]
-        said = one_padding(op, size)
+        said = one_padding(op, size, _rounded_up)
         if said is None or (isinstance(op, ops.AveragePool) and not _is_said(op, said)):
             raise UnsupportedOperationError(FORMAT, f"{op.kind} with padding as here", op.name)
         pad, _ = said
         settings = _window(op.kernel, op.strides, pad, repeated=False)
         padding = (*pad, *pad)
         even = dataclasses.replace(op, padding=padding)
-        if op.padding == padding and ceil_padding(even, size) != padding:
+        if op.padding == padding and _rounded_up(even, size) != padding:
             settings["ceil_mode"] = False
         return e.add("Pooling", op, x, pooling_param={"pool": method, **settings})
 
     return write_it
+
+
+def _rounded_up(window: ops.Window, size: Sequence[int]) -> Padding | None:
+    """Caffe's padding; None for windows outside of the input, which it keeps if there is none."""
+    return (ceil_padding if any(window.padding) else full_padding)(window, size)
 
 
 def _is_said(op: ops.AveragePool, said: tuple[Pair, bool]) -> bool:
@@ -553,7 +564,9 @@ def _read_pool(r: _Reader, layer: Any, x: Sequence[str]) -> Sequence[str]:
     )
     window.check()
     floor = p.round_mode == 1 or (p.HasField("ceil_mode") and not p.ceil_mode)
-    padding = window.padding if floor else ceil_padding(window, size)
+    padding = window.padding if floor else _rounded_up(window, size)
+    if padding is None:
+        raise r.importer.unsupported("Pooling outside of its input", layer.name)
     settings = {"kernel": window.kernel, "strides": window.strides, "padding": padding}
     if p.pool == 0:
         return [r.importer.add(ops.MaxPool, layer.name, x[0], **settings)]

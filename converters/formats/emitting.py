@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from facemask_zoo.graph.operations import Operation, Padding, Pair, Window
 Emitter = TypeVar("Emitter")
 Value = TypeVar("Value")
 Rule = Callable[[Emitter, Any, Sequence[Value]], Value]
+Rounding = Callable[[Window, Sequence[int]], Padding | None]
 Rules = Mapping[type[Operation], Rule[Emitter, Value]]
 
 
@@ -70,29 +72,48 @@ def same_padding(window: Window, size: Sequence[int]) -> Padding:
 
 
 def ceil_padding(window: Window, size: Sequence[int]) -> Padding:
-    """Symmetric padding with the bottom and right extended to where a rounded-up window ends.
+    """Padding with the bottom and right as long as a rounded-up number of windows needs.
 
     What frameworks call ``ceil_mode``: an odd row or column at the end gets a window of its own,
     unless that would begin outside of the input.
     """
-    top, left, _, _ = window.padding
+    top, left, *given = window.padding
     ends = []
-    for length, reach, stride, begin in zip(
-        size, window.reach, window.strides, (top, left), strict=True
+    for length, reach, stride, last, end in zip(
+        size, window.reach, window.strides, _last_windows(window, size), given, strict=True
     ):
-        steps = -(-(length + 2 * begin - reach) // stride)
-        if steps * stride >= length + begin:
-            steps -= 1
-        ends.append(max(steps * stride + reach - length - begin, begin))
+        begin = last - stride if last >= length else last
+        is_enough = 0 <= length + end - reach - begin < stride
+        ends.append(end if is_enough else max(begin + reach - length, 0))
     return (top, left, ends[0], ends[1])
 
 
-def one_padding(window: Window, size: Sequence[int]) -> tuple[Pair, bool] | None:
+def full_padding(window: Window, size: Sequence[int]) -> Padding | None:
+    """The same where a format keeps every window; None if one of them sees padding alone."""
+    lasts = _last_windows(window, size)
+    if any(last >= length for last, length in zip(lasts, size, strict=True)):
+        return None
+    return ceil_padding(window, size)
+
+
+def _last_windows(window: Window, size: Sequence[int]) -> list[int]:
+    """The row and column of the input where the last of a rounded-up number of windows begins."""
+    sides = zip(window.padding[:2], window.padding[2:], strict=True)
+    return [
+        -(-(length + begin + end - reach) // stride) * stride - begin
+        for length, reach, stride, (begin, end) in zip(
+            size, window.reach, window.strides, sides, strict=True
+        )
+    ]
+
+
+def one_padding(window: Window, size: Sequence[int], rounded: Rounding) -> tuple[Pair, bool] | None:
     """The padding of a window for formats that have the same one on opposite sides.
 
     Args:
         window: What slides.
         size: Height and width of its input.
+        rounded: The padding that the format makes of one by rounding up.
 
     Returns:
         Rows and columns on either side, and whether the number of steps has to be rounded up; None
@@ -101,4 +122,5 @@ def one_padding(window: Window, size: Sequence[int]) -> tuple[Pair, bool] | None
     top, left, bottom, right = window.padding
     if (top, left) == (bottom, right):
         return (top, left), False
-    return ((top, left), True) if ceil_padding(window, size) == window.padding else None
+    even = dataclasses.replace(window, padding=(top, left, top, left))
+    return ((top, left), True) if rounded(even, size) == window.padding else None

@@ -590,6 +590,8 @@ class FamilyImporter(ChannelsLastImporter):
     ) -> str:
         if constant.dtype.kind != "f" or (kind == "div" and is_reversed):
             raise self.unsupported(f"{kind} of a constant by a value", name)
+        if constant.ndim > len(self.shape(value)) + 1:
+            raise self.unsupported(f"{kind} of a constant of shape {constant.shape}", name)
         if kind == "add" and constant.shape[-1:] == (constant.size,):
             layer = self.biased(name, value, constant.reshape(-1))
             if layer is not None:

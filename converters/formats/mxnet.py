@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, one_padding
+from facemask_zoo.converters.formats.emitting import Rules, emit, full_padding, one_padding
 from facemask_zoo.converters.formats.importing import (
     Importer,
     LooseTensors,
@@ -180,7 +180,7 @@ def _write_convolution(e: _Emitter, op: ops.Convolution, x: Sequence[int]) -> in
 
 
 def _write_max_pool(e: _Emitter, op: ops.MaxPool, x: Sequence[int]) -> int:
-    said = one_padding(op, e.shape(op)[1:])
+    said = one_padding(op, e.shape(op)[1:], full_padding)
     image, (pad, full) = x[0], said or ((0, 0), False)
     if said is None:
         image, pad = e.padded(op, x[0], _LOWEST)
@@ -188,7 +188,7 @@ def _write_max_pool(e: _Emitter, op: ops.MaxPool, x: Sequence[int]) -> int:
 
 
 def _write_average_pool(e: _Emitter, op: ops.AveragePool, x: Sequence[int]) -> int:
-    said = one_padding(op, e.shape(op)[1:])
+    said = one_padding(op, e.shape(op)[1:], full_padding)
     image, (pad, full) = x[0], said or ((0, 0), False)
     if said is None or (full and op.count_padding):
         if not op.count_padding:
@@ -576,12 +576,7 @@ def _read_pool(r: _Reader, node: _Node, s: _Settings) -> _Results:
     kind = s.value("pool_type", "max")
     if kind not in ("max", "avg") or s.value("layout", "None") not in ("None", "NCHW"):
         raise r.importer.unsupported(f"Pooling of the type {kind}", node.name)
-    around = (0, 0, 0, 0)
-    x = r.either(node, 0)
-    if kind == "max" and isinstance(x, str) and x in r.lowest:
-        x, around = r.lowest[x]
-    else:
-        x = r.value(node)
+    x, around = _within(r, node, kind)
     if s.is_set("global_pool"):
         return [_whole(r, node.name, x, kind)]
     rows, columns = s.pair("pad", (0, 0))
@@ -593,12 +588,7 @@ def _read_pool(r: _Reader, node: _Node, s: _Settings) -> _Results:
         padding=(rows, columns, rows, columns),
     )
     window.check()
-    convention = s.value("pooling_convention", "valid")
-    padding = window.padding
-    if convention == "full":
-        padding = ceil_padding(window, r.importer.spatial(x))
-    elif convention != "valid":
-        raise r.importer.unsupported(f"Pooling with the convention {convention}", node.name)
+    padding = _pool_padding(r, node, window)
     shared = {"kernel": window.kernel, "strides": window.strides}
     if kind == "max":
         top, left, bottom, right = (a + b for a, b in zip(padding, around, strict=True))
@@ -609,6 +599,27 @@ def _read_pool(r: _Reader, node: _Node, s: _Settings) -> _Results:
         raise r.importer.unsupported("an average that counts half its padding", node.name)
     settings = {"padding": padding, "count_padding": counted, **shared}
     return [r.importer.add(ops.AveragePool, node.name, x, **settings)]
+
+
+def _within(r: _Reader, node: _Node, kind: str) -> tuple[str, ops.Padding]:
+    """What is pooled, and the padding around it that cannot be the largest."""
+    x = r.either(node, 0)
+    if kind == "max" and isinstance(x, str) and x in r.lowest:
+        return r.lowest[x]
+    return r.value(node), (0, 0, 0, 0)
+
+
+def _pool_padding(r: _Reader, node: _Node, window: ops.MaxPool) -> ops.Padding:
+    convention = node.settings.value("pooling_convention", "valid")
+    if convention == "valid":
+        return window.padding
+    source = r.either(node, 0)
+    assert isinstance(source, str)
+    padding = full_padding(window, r.importer.spatial(source)) if convention == "full" else None
+    if padding is None:
+        text = f"Pooling of padding alone, or with the convention {convention}"
+        raise r.importer.unsupported(text, node.name)
+    return padding
 
 
 def _whole(r: _Reader, name: str, x: str, kind: str) -> str:
@@ -630,9 +641,17 @@ def _read_mean(r: _Reader, node: _Node, s: _Settings) -> _Results:
 
 
 def _read_adaptive(r: _Reader, node: _Node, s: _Settings) -> _Results:
-    if set(s.integers("output_size", (1,))) > {1}:
-        raise r.importer.unsupported(f"{node.op} to other than one cell", node.name)
-    return [r.importer.add(ops.GlobalAveragePool, node.name, r.value(node))]
+    x = r.value(node)
+    sizes = s.integers("output_size", (1,)) or (1,)
+    cells = (sizes[0], sizes[-1])
+    if cells == (1, 1):
+        return [r.importer.add(ops.GlobalAveragePool, node.name, x)]
+    height, width = r.importer.spatial(x)
+    if min(cells) < 1 or len(sizes) > 2 or height % cells[0] or width % cells[1]:
+        text = f"{node.op} of {height} x {width} to {sizes}"
+        raise r.importer.unsupported(text, node.name)
+    step = (height // cells[0], width // cells[1])
+    return [r.importer.add(ops.AveragePool, node.name, x, kernel=step, strides=step)]
 
 
 def _read_add(r: _Reader, node: _Node, s: _Settings) -> _Results:
@@ -660,7 +679,8 @@ def _with_constant(
         raise r.importer.unsupported(f"{node.op} of constants", node.name)
     shape = r.importer.shape(value)
     wanted = (shape[0], *[1] * (len(shape) - 1))
-    if constant.size != 1 and constant.shape not in (wanted, (1, *wanted)):
+    one = constant.size == 1 and constant.ndim <= len(wanted) + 1
+    if not one and constant.shape not in (wanted, (1, *wanted)):
         text = f"{node.op} with a constant of shape {constant.shape}"
         raise r.importer.unsupported(text, node.name)
     return value, constant
@@ -917,6 +937,12 @@ def _read_pad(r: _Reader, node: _Node, s: _Settings) -> _Results:
     return [padded]
 
 
+def _read_dropout(r: _Reader, node: _Node, s: _Settings) -> _Results:
+    if s.value("mode", "training") != "training":
+        raise r.importer.unsupported("Dropout outside of training", node.name)
+    return _read_same(r, node, s)
+
+
 def _one(kind: type[Operation]) -> Any:
     return lambda r, node, s: [r.importer.add(kind, node.name, r.value(node))]
 
@@ -992,7 +1018,7 @@ _READERS: Mapping[str, Callable[[_Reader, _Node, _Settings], _Results]] = {
     "_contrib_BilinearResize2D": _read_bilinear,
     "Pad": _read_pad,
     "pad": _read_pad,
-    "Dropout": _read_same,
+    "Dropout": _read_dropout,
     "identity": _read_same,
     "_copy": _read_same,
     "BlockGrad": _read_same,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
+from facemask_zoo.converters.formats.emitting import Rules, emit, full_padding, same_padding
 from facemask_zoo.converters.formats.importing import (
     Importer,
     axis_of,
@@ -44,6 +44,8 @@ _ARRAY_KEY = -23300
 # Values of ncnn's numbered parameters.
 _MAX_POOL, _AVERAGE_POOL = 0, 1
 _FULL, _VALID, _SAME_UPPER, _SAME_LOWER = 0, 1, 2, 3
+# What a Reshape calls the axes of a shape, by their number.
+_KEYS = {1: [0], 2: [1, 0], 3: [2, 1, 0], 4: [2, 11, 1, 0]}
 _ADD, _SUBTRACT, _MULTIPLY = 0, 1, 2
 _NEAREST, _BILINEAR = 1, 2
 _SIXTH = 1 / 6
@@ -590,6 +592,8 @@ def _read_pool(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
         else:
             pooled = r.importer.add(ops.MaxPool, name, x[0], kernel=size, strides=size)
         return [r.reshape(layer.name, pooled, r.importer.shape(x[0])[:1])]
+    if layer.integer(7):
+        raise r.importer.unsupported("Pooling to a number of cells", layer.name)
     left = layer.integer(3)
     top = layer.integer(13, left)
     window = ops.MaxPool(
@@ -604,22 +608,32 @@ def _read_pool(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
     settings = {"kernel": window.kernel, "strides": window.strides, "padding": padding}
     if not average:
         return [r.importer.add(ops.MaxPool, layer.name, x[0], **settings)]
-    counted = bool(layer.integer(6)) and any(padding)
-    if counted and padding != window.padding:
-        raise r.importer.unsupported("an average that counts half its padding", layer.name)
+    counted = _counts_padding(r, layer, window) and any(padding)
     return [r.importer.add(ops.AveragePool, layer.name, x[0], count_padding=counted, **settings)]
 
 
 def _pool_padding(r: _Reader, layer: _Layer, window: ops.MaxPool, size: Pair) -> Padding:
-    mode, (top, left, bottom, right) = layer.integer(5), window.padding
-    if mode == _VALID or (mode == _FULL and (top, left) != (bottom, right)):
+    mode = layer.integer(5)
+    if mode == _VALID:
         return window.padding
     if mode == _FULL:
-        return ceil_padding(window, size)
+        padding = full_padding(window, size)
+        if padding is None:
+            raise r.importer.unsupported("Pooling of padding alone", layer.name)
+        return padding
     if mode not in (_SAME_UPPER, _SAME_LOWER):
         raise r.importer.unsupported(f"Pooling with the padding {mode}", layer.name)
     top, left, bottom, right = same_padding(window, size)
     return (top, left, bottom, right) if mode == _SAME_UPPER else (bottom, right, top, left)
+
+
+def _counts_padding(r: _Reader, layer: _Layer, window: ops.MaxPool) -> bool:
+    """Whether a mean counts all of its padding; what ncnn takes out is what a layer states."""
+    if layer.integer(6) or layer.integer(5) not in (_SAME_UPPER, _SAME_LOWER):
+        return bool(layer.integer(6))
+    if any(window.padding):
+        raise r.importer.unsupported("an average that counts half its padding", layer.name)
+    return True
 
 
 def _read_norm(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
@@ -740,13 +754,21 @@ def _read_interp(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
 
 
 def _read_reshape(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
-    """0 keeps an axis, -1 is what is left."""
-    wanted = [layer.integer(key) for key in (2, 11, 1, 0) if key in layer.settings]
+    """0 keeps the axis of the same name, -1 is what is left."""
     shape = r.importer.shape(x[0])
-    target = reshape_target([0, *wanted], shape)
-    if target is None or layer.integer(3) or len(x) != 1:
+    keys = [key for key in (2, 11, 1, 0) if key in layer.settings]
+    old = _by_key(shape)
+    wanted = [layer.integer(key) or old[key] for key in keys]
+    target = reshape_target([0, *wanted], shape) if keys == _KEYS.get(len(keys)) else None
+    if target is None or layer.integer(3) or 6 in layer.settings or len(x) != 1:
         raise r.importer.unsupported(f"Reshape of {shape} to {wanted}", layer.name)
     return [r.importer.add(ops.Reshape, layer.name, x[0], target=target)]
+
+
+def _by_key(shape: Shape) -> dict[int, int]:
+    """Channels, depth, height and width by the keys of a Reshape; 1 where there is no such axis."""
+    keys = _KEYS.get(len(shape), [])
+    return dict.fromkeys(_KEYS[4], 1) | dict(zip(keys, shape, strict=False))
 
 
 def _read_flatten(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
@@ -796,6 +818,14 @@ def _read_softmax(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
     return [r.importer.add(ops.Softmax, layer.name, x[0], axis=axis)]
 
 
+def _read_dropout(r: _Reader, layer: _Layer, x: Sequence[str]) -> Sequence[str]:
+    """A scale, as networks need it that were trained without one."""
+    scale = layer.number(0, 1.0)
+    if scale == 1:
+        return _read_same(r, layer, x)
+    return [r.importer.scaled(layer.name, x[0], np.array(scale, np.float32), None)]
+
+
 def _one(kind: type[Operation]) -> Any:
     return lambda r, layer, x: [r.importer.add(kind, layer.name, x[0])]
 
@@ -831,6 +861,6 @@ _READERS: Mapping[str, Callable[[_Reader, _Layer, Sequence[str]], Sequence[str]]
     "Softmax": _read_softmax,
     "Split": _read_same,
     "Noop": _read_same,
-    "Dropout": _read_same,
+    "Dropout": _read_dropout,
 }
 """From the format's layers to ours."""

@@ -18,6 +18,7 @@ from facemask_zoo.converters.formats.importing import (
     OPEN_BATCH,
     Importer,
     LooseTensors,
+    axis_of,
     damage_reported,
     reshape_target,
     settled_shape,
@@ -37,8 +38,11 @@ FORMAT = "onnx"
 _OPSET, _OPSET_OF_HARD_SWISH = 13, 14
 _IR_VERSION = 8
 _SUPPRESSION = "NonMaxSuppression"
+_ALIASES = ("", "ai.onnx")  # of the domain of ONNX's own operations
 _SIXTH = 1 / 6
 _TINY = 1e-6
+# Where resizes take the centres of cells for each other; for whole factors these are one.
+_CENTRES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
 
 Array = NDArray[Any]
 _Attributes = dict[str, Any]
@@ -339,12 +343,14 @@ class _Reader:
         self.values[images[0].name] = self.importer.input
         self._outputs = [each.name for each in graph.output]
         self._card = _card_text(proto) or ""
-        self.opset = max((e.version for e in proto.opset_import if not e.domain), default=_OPSET)
+        opsets = (each.version for each in proto.opset_import if each.domain in _ALIASES)
+        self.opset = max(opsets, default=_OPSET)
+        self.batch = _batch(images[0])
 
     def read(self, node: onnx.NodeProto) -> None:
         """Take in a node."""
         rule = _READERS.get(node.op_type)
-        if rule is None or node.domain not in ("", "ai.onnx"):
+        if rule is None or node.domain not in _ALIASES:
             raise self.importer.unsupported(node.op_type, node.name)
         missing = [name for name in node.input if name and name not in self.values]
         if missing or not node.output:
@@ -511,6 +517,8 @@ def _read_gemm(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
     weight = weight if a.get("transB") else weight.T
     weight = weight * np.float32(a.get("alpha", 1.0))
     if bias is not None:
+        if bias.ndim > 1 and bias.shape[:-1] != (1,):
+            raise r.importer.unsupported(f"Gemm with a bias of shape {bias.shape}", node.name)
         bias = np.broadcast_to(bias.reshape(-1), weight.shape[:1]) * np.float32(a.get("beta", 1.0))
     return [r.importer.linear(node.output[0], r.value(node), weight, bias)]
 
@@ -523,6 +531,8 @@ def _read_matmul(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resul
 
 
 def _read_norm(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
+    if a.get("training_mode"):
+        raise r.importer.unsupported("BatchNormalization in training", node.name)
     parts = ("gamma", "beta", "mean", "variance")
     norm = {part: r.needed(node, index) for index, part in enumerate(parts, 1)}
     epsilon = float(a.get("epsilon", 1e-5))
@@ -578,11 +588,10 @@ def _of_constants(r: _Reader, node: onnx.NodeProto, left: Array, right: Array) -
 
 
 def _check_by_channel(r: _Reader, node: onnx.NodeProto, constant: Array, shape: Shape) -> None:
-    """A constant may be one number, or one for each channel."""
-    if constant.size == 1:
-        return
+    """A constant may be one number, or one for each channel; neither adds axes."""
     wanted = (shape[0], *[1] * (len(shape) - 1))
-    if constant.shape not in (wanted, (1, *wanted)):
+    one = constant.size == 1 and constant.ndim <= len(wanted) + 1
+    if not one and constant.shape not in (wanted, (1, *wanted)):
         text = f"{node.op_type} with a constant of shape {constant.shape}"
         raise r.importer.unsupported(text, node.name)
 
@@ -592,6 +601,8 @@ def _read_clip(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
     least = float(a.get("min", -math.inf) if low is None else low.reshape(-1)[0])
     most = float(a.get("max", math.inf) if high is None else high.reshape(-1)[0])
     largest = float(np.finfo(np.float32).max)
+    if least <= -largest and most >= largest:
+        return [r.value(node)]
     if least == 0 and most == 6:
         return [r.importer.add(ops.Relu6, node.output[0], r.value(node))]
     if least == 0 and most >= largest:
@@ -678,10 +689,10 @@ def _read_slice(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result
 
 
 def _read_pad(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
-    pads = r.integers(node, 1, a.get("pads")) or []
     fill = r.constant(node, 2)
     value = float(a.get("value", 0.0) if fill is None else fill.reshape(-1)[0])
     x = r.value(node)
+    pads = _pads(r, node, a, len(r.importer.shape(x)) + 1)
     if a.get("mode", b"constant") != b"constant" or value or len(pads) != 8 or pads[0] or pads[4]:
         raise r.importer.unsupported("Pad with anything but zeros around a feature map", node.name)
     _, before, top, left, _, after, bottom, right = pads
@@ -689,29 +700,76 @@ def _read_pad(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     return [r.importer.add(ops.Pad, node.output[0], x, padding=padding, channels=(before, after))]
 
 
+def _pads(r: _Reader, node: onnx.NodeProto, a: _Attributes, rank: int) -> list[int]:
+    """What is added before every axis, then after every one."""
+    given = r.integers(node, 1, a.get("pads")) or []
+    axes = _axes(node, r.integers(node, 3, None), rank)
+    if len(given) != 2 * len(axes):
+        raise WeightsError(f"Pad {node.name!r}: {len(given)} sizes are not two for every axis.")
+    pads = [0] * 2 * rank
+    for index, axis in enumerate(axes):
+        pads[axis], pads[axis + rank] = given[index], given[index + len(axes)]
+    return pads
+
+
+def _axes(node: onnx.NodeProto, given: Sequence[int] | None, rank: int) -> list[int]:
+    """Axes counted from the start; all of them where none are given."""
+    axes = list(range(rank)) if given is None else [axis_of(axis, rank) for axis in given]
+    if len(set(axes)) != len(axes):
+        raise WeightsError(f"{node.op_type} {node.name!r} names an axis twice: {axes[:8]}.")
+    return axes
+
+
 def _read_resize(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     x = r.value(node)
-    height, width = r.importer.spatial(x)
-    scales = r.constant(node, 2 if node.op_type == "Resize" and r.opset > 10 else 1)
-    if node.op_type == "Resize" and (scales is None or not scales.size):
-        sizes = r.needed(node, 3).ravel()
-        scales = np.array([1, 1, sizes[2] / height, sizes[3] / width])
-    if scales is None:
-        scales = np.asarray(a.get("scales", []))
+    scales = _scales(r, node, a)
     whole = np.rint(scales)
     if scales.size != 4 or (np.abs(scales - whole) > _TINY).any() or (whole[:2] != 1).any():
         raise r.importer.unsupported("a resize by other than whole factors", node.name)
     mode = a.get("mode", b"nearest").decode()
     places = a.get("coordinate_transformation_mode", _old_places(r, node)).decode()
     rounding = a.get("nearest_mode", b"round_prefer_floor").decode()
-    repeats = (places, rounding) == ("asymmetric", "floor") or places.endswith("half_pixel")
-    if node.op_type == "Upsample" or r.opset < 11:
-        repeats = True
-    if not (mode == "nearest" and repeats) and not (mode == "linear" and "half_pixel" in places):
+    repeats = _repeats(places, rounding) or node.op_type == "Upsample" or r.opset < 11
+    if a.get("antialias") or not (
+        repeats if mode == "nearest" else mode == "linear" and places in _CENTRES
+    ):
         raise r.importer.unsupported(f"a {mode} resize with {places}, {rounding}", node.name)
     factors = (int(whole[2]), int(whole[3]))
     kind = "nearest" if mode == "nearest" else "bilinear"
     return [r.importer.add(ops.Upsample, node.output[0], x, scales=factors, mode=kind)]
+
+
+def _scales(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> Array:
+    """By how much a resize enlarges every axis."""
+    shape = (1, *r.importer.shape(r.value(node)))
+    axes = _axes(node, a.get("axes"), len(shape))
+    given = r.constant(node, 2 if node.op_type == "Resize" and r.opset > 10 else 1)
+    if node.op_type == "Resize" and (given is None or not given.size):
+        if a.get("keep_aspect_ratio_policy", b"stretch") != b"stretch":
+            raise r.importer.unsupported("a resize that keeps the aspect ratio", node.name)
+        sizes = r.needed(node, 3).ravel()
+        sizes = np.array([_one_for_batch(r, *each) for each in zip(sizes, axes, strict=True)])
+        given = sizes / np.array(shape)[axes]
+    given = np.ravel(a.get("scales", []) if given is None else given)
+    if given.size != len(axes):
+        raise WeightsError(
+            f"{node.op_type} {node.name!r}: {given.size} sizes for {len(axes)} axes."
+        )
+    scales = np.ones(len(shape))
+    scales[axes] = given
+    return scales
+
+
+def _one_for_batch(r: _Reader, size: int, axis: int) -> int:
+    """A size, which is 1 if it is the batch's."""
+    return 1 if axis == 0 and size in (OPEN_BATCH, r.batch) else int(size)
+
+
+def _repeats(places: str, rounding: str) -> bool:
+    """Whether the nearest cell, for a whole factor, is the one that a cell lies in."""
+    if places in _CENTRES:
+        return rounding.startswith("round_prefer_")
+    return rounding == "floor" and places in ("asymmetric", "tf_half_pixel_for_nn")
 
 
 def _old_places(r: _Reader, node: onnx.NodeProto) -> bytes:
@@ -773,6 +831,13 @@ def _read_transpose(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Re
         return [source.transpose(a.get("perm"))]
     order = tuple(a.get("perm", reversed(range(len(r.importer.shape(source)) + 1))))
     return [r.importer.add(ops.Transpose, node.output[0], source, order=order)]
+
+
+def _read_dropout(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
+    training = r.constant(node, 2)
+    if training is not None and training.any():
+        raise r.importer.unsupported("Dropout in training", node.name)
+    return _read_same(r, node, a)
 
 
 def _read_same(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -854,7 +919,7 @@ _READERS: Mapping[str, Callable[[_Reader, onnx.NodeProto, _Attributes], list[Res
     "Unsqueeze": _read_unsqueeze,
     "Transpose": _read_transpose,
     "Identity": _read_same,
-    "Dropout": _read_same,
+    "Dropout": _read_dropout,
     "Cast": _read_cast,
     "Constant": _read_constant,
     "Shape": _read_shape,
@@ -869,6 +934,11 @@ def _input_shape(image: onnx.ValueInfoProto) -> Shape:
     if kind.elem_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) or len(sizes) < 2:
         raise WeightsError(f"Input {image.name!r}: expected floats with a batch, got {sizes}.")
     return settled_shape(image.name, sizes[1:])
+
+
+def _batch(image: onnx.ValueInfoProto) -> int:
+    """The batch that a file states; 1 where it is open."""
+    return int(image.type.tensor_type.shape.dim[0].dim_value) or 1
 
 
 def _pair(values: Sequence[int], node: onnx.NodeProto) -> tuple[int, int]:

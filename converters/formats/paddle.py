@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.converters.formats import CARD_KEY
-from facemask_zoo.converters.formats.emitting import Rules, ceil_padding, emit, same_padding
+from facemask_zoo.converters.formats.emitting import Rules, emit, full_padding, same_padding
 from facemask_zoo.converters.formats.importing import (
     OPEN_BATCH,
     Importer,
@@ -28,7 +28,7 @@ from facemask_zoo.converters.formats.importing import (
 )
 from facemask_zoo.converters.limits import Budget, read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse, serialize
-from facemask_zoo.errors import WeightsError
+from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape, Window
 from facemask_zoo.graph.program import Program
@@ -408,14 +408,19 @@ def _read_pool(call: _Call) -> list[Result]:
         step = (size[0] // kernel[0], size[1] // kernel[1])
         return call.add(ops.MaxPool if maximum else ops.AveragePool, kernel=step, strides=step)
     padding = _pool_padding(call, kernel, size)
-    more: _Attributes = {} if maximum else {"count_padding": not call.a.get("exclusive", True)}
-    return call.add(
-        ops.MaxPool if maximum else ops.AveragePool,
-        kernel=kernel,
-        strides=_pair(call.a.get("strides", (1, 1))),
-        padding=padding,
-        **{key: value and any(padding) for key, value in more.items()},
-    )
+    settings = {"kernel": kernel, "strides": _pair(call.a.get("strides", (1, 1)))}
+    if maximum:
+        return call.add(ops.MaxPool, padding=padding, **settings)
+    counted = not call.a.get("exclusive", True) and any(padding[:2])
+    if counted and not _is_counted(padding):
+        raise call.unsupported("with an average that counts half its padding")
+    return call.add(ops.AveragePool, padding=padding, count_padding=counted, **settings)
+
+
+def _is_counted(padding: Padding) -> bool:
+    """Whether Paddle counts all of it: at the end, it counts no more than there is at the start."""
+    top, left, bottom, right = padding
+    return bottom <= top and right <= left
 
 
 def _pool_padding(call: _Call, kernel: Pair, size: Pair) -> Padding:
@@ -425,13 +430,9 @@ def _pool_padding(call: _Call, kernel: Pair, size: Pair) -> Padding:
     padding = _padding(call, window)
     if not call.a.get("ceil_mode"):
         return padding
-    window = dataclasses.replace(window, padding=padding)
-    rounded = ceil_padding(window, size)
-    ends = zip(size, padding[:2], padding[2:], kernel, strides, strict=True)
-    wanted = [-(-(n + begin + end - reach) // step) + 1 for n, begin, end, reach, step in ends]
-    got = dataclasses.replace(window, padding=rounded).spatial((1, *size))
-    if padding[:2] != padding[2:] or list(got) != wanted:  # a window that sees padding alone
-        raise call.unsupported("that rounds up over its padding")
+    rounded = full_padding(dataclasses.replace(window, padding=padding), size)
+    if rounded is None:
+        raise call.unsupported("of padding alone")
     return rounded
 
 
@@ -448,6 +449,9 @@ def _read_mean(call: _Call) -> list[Result]:
 
 def _read_norm(call: _Call) -> list[Result]:
     call.check_layout()
+    in_training = not call.a.get("is_test", True) and not call.a.get("use_global_stats")
+    if in_training or call.a.get("trainable_statistics"):
+        raise call.unsupported("in training")
     mean, variance = call.needed("Mean"), call.needed("Variance")
     scale, shift = call.constant("Scale"), call.constant("Bias")
     norm = {
@@ -520,7 +524,8 @@ def _read_arithmetic(
             layer = call.importer.biased(call.name, value, flat)
             if layer is not None:
                 return [layer]
-        if flat.size != 1 and full != (1, flat.size, *[1] * (rank - 2)):
+        one = flat.size == 1 and len(full) == rank
+        if not one and full != (1, flat.size, *[1] * (rank - 2)):
             raise call.unsupported(f"with a constant of shape {constant.shape}")
         return [call.importer.scaled(call.name, value, scale(flat), shift(flat))]
 
@@ -790,6 +795,8 @@ def _read_shuffle(call: _Call) -> list[Result]:
 
 
 def _read_dropout(call: _Call) -> list[Result]:
+    if not call.a.get("is_test", True):
+        raise call.unsupported("in training")
     share = float(call.a.get("dropout_prob", 0.5))
     how = call.a.get("dropout_implementation", "downgrade_in_infer")
     if how == "upscale_in_train" or not share:
@@ -1028,6 +1035,8 @@ def _pool(kind: str, **settings: Any) -> Any:
         if not isinstance(op, Window):  # a single cell for the whole of the input
             return e.operation("pool2d", op, x, **fixed, **settings)
         exclusive = not getattr(op, "count_padding", False)
+        if not exclusive and not _is_counted(op.padding):
+            raise UnsupportedOperationError(FORMAT, f"{op.kind} with padding as here", op.name)
         window = {"ksize": list(op.kernel), "strides": list(op.strides), "paddings": _sides(op)}
         return e.operation("pool2d", op, x, adaptive=False, exclusive=exclusive, **window, **fixed)
 

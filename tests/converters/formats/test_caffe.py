@@ -214,3 +214,20 @@ def test_an_unknown_layer_is_named(kind, tmp_path):
     text = STRANGER.replace('"drop" type: "Dropout"', f'"drop" type: "{kind}"')
     with pytest.raises(WeightsError, match="drop"):
         format_.read(stranger(tmp_path, text))
+
+
+def test_a_step_outside_of_the_input_is_not_rounded_up(tmp_path):
+    """Caffe keeps such a window, which has no largest value, where there is no padding."""
+    graph = single(ops.MaxPool, (3, 8, 8), kernel=(1, 1), strides=(2, 2))
+    program = seeded_program(graph)
+    path = written(program, tmp_path)
+    batch = seeded_batch(graph, 2) - 2
+    net = opencv_net(path)
+    net.setInput(batch, "image")
+    expected = reference.forward(program, batch)
+    assert_near(net.forward(list(graph.outputs)), expected)
+    assert_near(reference.forward(format_.read(path), batch).values(), expected)
+    layers = path.with_suffix(".prototxt")
+    layers.write_text(layers.read_text().replace("ceil_mode: false", ""))
+    with pytest.raises(UnsupportedOperationError, match="Pooling"):
+        format_.read(path)

@@ -226,3 +226,76 @@ def test_arrays_alone_are_loose(tmp_path):
     found = format_.read(path)
     assert isinstance(found, LooseTensors)
     assert "logits.weight" in found.tensors
+
+
+def small(mx, settle, shape, folder):
+    """The file of a symbol without weights, a batch, and what MXNet answers to it."""
+    symbol = settle(mx.sym, mx.sym.var("data", shape=(0, *shape)))
+    symbol.save(str(folder / "net-symbol.json"))
+    mx.nd.save(str(folder / "net-0000.params"), {"arg:unused": mx.nd.zeros((1,))})
+    batch = np.random.Generator(np.random.PCG64(7)).random((2, *shape)).astype(np.float32) - 2
+    answers = symbol.bind(mx.cpu(), {"data": mx.nd.array(batch)}).forward(is_train=False)
+    return folder / "net-0000.params", batch, answers[0].asnumpy()
+
+
+def full(kernel, stride, pad, kind="max", **more):
+    settings = {"kernel": (kernel,) * 2, "stride": (stride,) * 2, "pad": (pad,) * 2, **more}
+    return lambda f, x: f.Pooling(x, pool_type=kind, pooling_convention="full", **settings)
+
+
+def cells(size):
+    return lambda f, x: f.contrib.AdaptiveAvgPooling2D(x, output_size=size)
+
+
+def after_padding(f, x):
+    """Padding that is never the largest, before a maximum that is rounded up."""
+    sides = {"mode": "constant", "pad_width": (0, 0, 0, 0, 1, 0, 1, 0), "constant_value": -3e38}
+    return full(3, 2, 0)(f, f.Pad(x, **sides))
+
+
+CARRIED = {
+    "a maximum, rounded up": (full(3, 2, 1), (3, 14, 13)),
+    "a maximum after padding, rounded up": (after_padding, (3, 13, 14)),
+    "a mean, rounded up": (full(3, 2, 1, "avg", count_include_pad=False), (3, 14, 13)),
+    "a mean of one cell": (cells(1), (3, 4, 6)),
+    "a mean of four cells": (cells(2), (3, 4, 6)),
+    "a mean of four cells, by two numbers": (cells((2, 2)), (3, 4, 6)),
+    "a mean of two cells": (cells((1, 2)), (3, 5, 6)),
+    "a dropout": (lambda f, x: f.Dropout(f.tanh(x)), (5,)),
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_settings_are_carried(name, tmp_path):
+    mx = needs.framework("mxnet").mx
+    path, batch, expected = small(mx, *CARRIED[name], tmp_path)
+    (found,) = reference.forward(format_.read(path), batch).values()
+    assert_near([found], {"data": expected})
+
+
+REFUSED = {
+    "a maximum of padding alone": (full(2, 3, 1), "Pooling"),
+    "a mean of padding alone": (full(2, 3, 1, "avg"), "Pooling"),
+    "a maximum outside of the input": (full(1, 4, 0), "Pooling"),
+    "a mean of uneven cells": (cells(3), "AdaptiveAvgPooling2D"),
+    "a dropout that always drops": (lambda f, x: f.Dropout(x, mode="always"), "Dropout"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_come_out_otherwise_is_refused(name, tmp_path):
+    mx = needs.framework("mxnet").mx
+    settle, message = REFUSED[name]
+    path, _, _ = small(mx, settle, (3, 14, 14), tmp_path)
+    with pytest.raises(UnsupportedOperationError, match=message):
+        format_.read(path)
+
+
+def test_a_maximum_of_uneven_padding_is_written_as_it_is(tmp_path):
+    """MXNet would round it up to a window that sees padding alone."""
+    graph = single(ops.MaxPool, (3, 14, 14), kernel=(2, 3), strides=(3, 2), padding=(1, 0, 1, 1))
+    program = seeded_program(graph)
+    format_.write(program, tmp_path / "file.params")
+    mx, block = imported(tmp_path / "file.params", "image")
+    batch = seeded_batch(graph, 2) - 2
+    assert_near([block(mx.nd.array(batch)).asnumpy()], reference.forward(program, batch))

@@ -177,3 +177,54 @@ def test_weights_of_another_length_are_refused(tmp_path):
 def test_an_unknown_layer_is_named(tmp_path):
     with pytest.raises(UnsupportedOperationError, match=r"ncnn.*LRN.*swish"):
         format_.read(stranger(tmp_path, STRANGER.replace("HardSwish ", "LRN ")))
+
+
+def layer(line, shape, tmp_path):
+    """A net of one layer without weights."""
+    sizes = " ".join(f"{key}={size}" for key, size in enumerate(reversed(shape)))
+    path = tmp_path / "net.param"
+    path.write_text(f"7767517\n2 2\nInput x 0 1 x {sizes}\n{line.replace(' ', ' y 1 1 x y ', 1)}\n")
+    path.with_suffix(".bin").write_bytes(b"")
+    return path
+
+
+LAYERS = {
+    "a maximum, rounded up": ("Pooling 0=0 1=3 2=2 3=1", (3, 9, 8)),
+    "a maximum with uneven padding, rounded up": (
+        "Pooling 0=0 1=3 2=2 3=1 13=0 14=0 15=1",
+        (3, 8, 8),
+    ),
+    "a mean, rounded up": ("Pooling 0=1 1=3 2=2", (3, 9, 8)),
+    "a mean that counts what rounding up adds": ("Pooling 0=1 1=3 2=2 3=1 6=1", (3, 9, 8)),
+    "a mean with padding that is not stated": ("Pooling 0=1 1=3 2=2 5=2", (3, 9, 8)),
+    "a mean with padding at the start": ("Pooling 0=1 1=3 2=2 5=3", (3, 9, 8)),
+    "a mean that counts padding that is not stated": ("Pooling 0=1 1=3 2=2 5=2 6=1", (3, 9, 8)),
+    "a dropout that scales": ("Dropout 0=0.5", (2, 3, 4)),
+    "the same width": ("Reshape 0=0 1=-1", (2, 3, 4)),
+    "the same height": ("Reshape 0=-1 1=0", (2, 3, 4)),
+    "the same height and width": ("Reshape 0=0 1=0 2=-1", (6, 4)),
+    "the same width of a vector": ("Reshape 0=0 1=-1", (24,)),
+    "the same channels": ("Reshape 0=-1 1=1 2=0", (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_settings_are_carried(name, tmp_path):
+    path = layer(*LAYERS[name], tmp_path)
+    assert_runs(path, format_.read(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Pooling 0=0 1=2 2=2 3=1", "Pooling of padding alone"),
+        ("Pooling 0=0 1=2 2=3 3=1", "Pooling of padding alone"),
+        ("Pooling 0=1 1=3 2=2 5=2 3=1", "half its padding"),
+        ("Pooling 0=0 1=3 7=1 8=3", "number of cells"),
+        ("Reshape 0=12 1=0", "Reshape"),
+        ("Reshape 0=24 2=1", "Reshape"),
+    ],
+)
+def test_what_would_come_out_otherwise_is_refused(line, message, tmp_path):
+    with pytest.raises(UnsupportedOperationError, match=message):
+        format_.read(layer(line, (3, 9, 8), tmp_path))

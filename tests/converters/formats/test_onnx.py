@@ -9,6 +9,7 @@ import pytest
 from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
 
 from facemask_zoo.converters.formats import onnx
+from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.builder import GraphBuilder
@@ -109,8 +110,11 @@ _READ_AS_EXPORTERS_WRITE = {
 
 @pytest.mark.parametrize("name", _READ_AS_EXPORTERS_WRITE)
 def test_what_exporters_write_is_read(name, tmp_path):
-    path = tmp_path / "file.onnx"
-    onnx_package.save(onnx_package.parser.parse_model(_READ_AS_EXPORTERS_WRITE[name]), path)
+    assert_read_as_it_runs(_READ_AS_EXPORTERS_WRITE[name], tmp_path / "file.onnx")
+
+
+def assert_read_as_it_runs(text, path):
+    onnx_package.save(onnx_package.parser.parse_model(text), path)
     program = onnx.read(path)
     batch = seeded_batch(program.graph, 1) * 4 - 2
     (answer,) = reference.forward(program, batch).values()
@@ -172,3 +176,156 @@ def test_a_value_times_its_hard_sigmoid_is_a_hard_swish(tmp_path):
     onnx_package.save(onnx_package.helper.make_model(graph), tmp_path / "swish.onnx")
     read = onnx.read(tmp_path / "swish.onnx")
     assert [operation.kind for operation in read.graph.operations] == ["HardSwish"]
+
+
+def pool(settings, kind="MaxPool", opset=13):
+    """A graph of one pooling of 3x3 every two cells, or as the settings say."""
+    return f"""
+        <ir_version: 8, opset_import: ["" : {opset}]>
+        g (float[n, 3, 8, 8] x) => (float[n, 3, a, b] y)
+        {{ y = {kind}<{settings}>(x) }}
+    """
+
+
+def resize(settings, numbers="float[4] s = {1, 1, 2, 3}", inputs="x, , s", opset=18):
+    """A graph of one resize."""
+    return f"""
+        <ir_version: 8, opset_import: ["" : {opset}]>
+        g (float[1, 3, 8, 8] x) => (float[1, c, a, b] y)
+        <{numbers}>
+        {{ y = Resize<{settings}>({inputs}) }}
+    """
+
+
+def pad(pads, axes, count):
+    """A graph of one padding along axes."""
+    return f"""
+        <ir_version: 8, opset_import: ["" : 18]>
+        g (float[n, 3, 8, 8] x) => (float[n, c, a, b] y)
+        <int64[{2 * count}] p = {{{pads}}}, int64[{count}] axes = {{{axes}}}>
+        {{ y = Pad(x, p, , axes) }}
+    """
+
+
+def step(line, constants="", shape="n, 5", opset='"" : 15'):
+    """A graph of one line."""
+    return f"""
+        <ir_version: 8, opset_import: [{opset}]>
+        g (float[{shape}] x) => (float[a] y)
+        <{constants}>
+        {{ {line} }}
+    """
+
+
+UNEVEN = "kernel_shape = [3, 3], strides = [2, 2], pads = [1, 0, 0, 1], ceil_mode = 1"
+REPEATS = 'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"'
+LINEAR = 'mode = "linear", coordinate_transformation_mode'
+NORM = "float[3] a = {1, 2, 3}, float[3] b = {3, 1, 2}, float[3] c = {0, 1, 0}"
+
+CARRIED = {
+    "a maximum with uneven padding, rounded up": pool(UNEVEN),
+    "a mean with uneven padding, rounded up": pool(UNEVEN, "AveragePool", 19),
+    "a maximum with the same size, rounded up": pool(
+        'kernel_shape = [3, 2], strides = [2, 2], auto_pad = "SAME_LOWER", ceil_mode = 1'
+    ),
+    "a maximum whose last window would see padding alone": pool(
+        "kernel_shape = [2, 2], strides = [3, 3], pads = [1, 1, 1, 1], ceil_mode = 1"
+    ),
+    "a mean that counts its padding, rounded up to the same": pool(
+        "kernel_shape = [3, 3], strides = [1, 2], pads = [1, 1, 1, 0], ceil_mode = 1, "
+        "count_include_pad = 1",
+        "AveragePool",
+        19,
+    ),
+    "a resize of height and width": resize(REPEATS + ", axes = [2, 3]", "float[2] s = {2, 3}"),
+    "a resize of width and height": resize(REPEATS + ", axes = [-1, 2]", "float[2] s = {2, 3}"),
+    "a resize of axes in another order": resize(REPEATS + ", axes = [0, 1, 3, 2]"),
+    "a resize to sizes of axes": resize(
+        REPEATS + ", axes = [3, 2]", "int64[2] s = {8, 24}", "x, , , s"
+    ),
+    "a resize by nearest centres": resize(
+        'mode = "nearest", nearest_mode = "round_prefer_ceil"', opset=13
+    ),
+    "a linear resize by centres": resize(LINEAR + ' = "half_pixel"', opset=13),
+    "a linear resize by symmetric centres": resize(LINEAR + ' = "half_pixel_symmetric"', opset=19),
+    "padding of axes in another order": pad("0, 0, 1, 2, 0, 0, 3, 4", "0, 1, 3, 2", 4),
+    "padding of height and width": pad("1, 2, 3, 4", "2, 3", 2),
+    "padding of negative axes": pad("1, 2, 3, 4", "-1, -3", 2),
+    "a clip without bounds": step("z = Clip(x) y = Relu(z)"),
+    "a softmax over one axis, by the longer domain": step(
+        "y = Softmax(x)", shape="n, 5, 2", opset='"ai.onnx" : 13'
+    ),
+    "a dropout": step("z = Dropout(x) y = Relu(z)"),
+    "a product by one number of as many axes": step("y = Mul(x, k)", "float[1, 1] k = {2}"),
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_settings_are_carried(name, tmp_path):
+    assert_read_as_it_runs(CARRIED[name], tmp_path / "file.onnx")
+
+
+REFUSED = {
+    "a resize of cells that lie before centres": (
+        resize('mode = "nearest", nearest_mode = "floor"'),
+        "nearest resize",
+    ),
+    "a resize of cells that lie after centres": (
+        resize('mode = "nearest", nearest_mode = "ceil"'),
+        "nearest resize",
+    ),
+    "a linear resize for nearest cells": (
+        resize(LINEAR + ' = "tf_half_pixel_for_nn"', opset=11),
+        "linear resize",
+    ),
+    "a resize that keeps the aspect ratio": (
+        resize(
+            REPEATS + ', keep_aspect_ratio_policy = "not_larger"',
+            "int64[4] s = {1, 3, 16, 24}",
+            "x, , , s",
+        ),
+        "aspect ratio",
+    ),
+    "a resize of channels": (
+        resize(REPEATS, "int64[4] s = {1, 6, 16, 16}", "x, , , s"),
+        "whole factors",
+    ),
+    "a resize of the batch": (
+        resize(REPEATS, "int64[4] s = {2, 3, 16, 16}", "x, , , s"),
+        "whole factors",
+    ),
+    "a resize of an axis twice": (
+        resize(REPEATS + ", axes = [2, 2]", "float[2] s = {2, 2}"),
+        "twice",
+    ),
+    "padding of an axis twice": (pad("1, 2, 3, 4", "2, 2", 2), "twice"),
+    "a normalisation in training": (
+        step("y, m, v = BatchNormalization<training_mode = 1>(x, a, b, c, a)", NORM, "n, 3, 4, 4"),
+        "BatchNormalization",
+    ),
+    "a dropout in training": (
+        step("y = Dropout(x, r, t)", "float r = {0.5}, bool t = {1}"),
+        "Dropout",
+    ),
+    "a softmax over several axes, by the longer domain": (
+        step("y = Softmax(x)", shape="n, 5, 2", opset='"ai.onnx" : 9'),
+        "Softmax",
+    ),
+    "a product that has more axes": (step("y = Mul(x, k)", "float[1, 1, 1] k = {2}"), "Mul"),
+    "a sum that has more axes": (step("y = Add(x, k)", "float[1, 1, 1, 1] k = {2}"), "Add"),
+    "a bias for each row": (
+        step(
+            "y = Gemm(x, w, k)",
+            "float[5, 2] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, float[2, 1] k = {1, 2}",
+        ),
+        "Gemm",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_come_out_otherwise_is_refused(name, tmp_path):
+    text, message = REFUSED[name]
+    onnx_package.save(onnx_package.parser.parse_model(text), tmp_path / "file.onnx")
+    with pytest.raises(WeightsError, match=message):
+        onnx.read(tmp_path / "file.onnx")

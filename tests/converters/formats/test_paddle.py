@@ -11,7 +11,7 @@ import needs
 import numpy as np
 import onnxruntime
 import pytest
-from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program
+from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program, single
 from places import ROOT
 from seeded import FULL
 
@@ -19,6 +19,7 @@ from facemask_zoo.backends import Options, find_framework
 from facemask_zoo.converters.formats import onnx
 from facemask_zoo.converters.formats import paddle as format_
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
+from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph import reference
 from facemask_zoo.graph.matching import renamed_like
 from facemask_zoo.graph.signature import Signature
@@ -68,7 +69,7 @@ def strangers(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "various"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "various", "poolings"])
 def test_what_paddle_saves_becomes_a_graph(name, strangers, tmp_path):
     program = format_.read(strangers / f"{name}.pdmodel")
     batch, *expected = np.load(strangers / f"{name}.npz").values()
@@ -81,9 +82,9 @@ def test_what_paddle_saves_becomes_a_graph(name, strangers, tmp_path):
         np.testing.assert_allclose(answer, wanted, rtol=1e-4, atol=1e-4 * np.abs(wanted).max())
 
 
-def edited(path, change):
-    """The file of a linear layer, changed."""
-    format_.write(seeded_program(SINGLE["linear"]), path)
+def edited(path, change, name="linear"):
+    """The file of a layer, changed."""
+    format_.write(seeded_program(SINGLE[name]), path)
     program = format_._Program.FromString(path.with_suffix(".pdmodel").read_bytes())
     change(program.blocks[0])
     path.with_suffix(".pdmodel").write_bytes(program.SerializeToString())
@@ -125,3 +126,69 @@ def test_a_constant_that_claims_gigabytes_is_refused(tmp_path):
 
     with pytest.raises(WeightsError, match="take over"):
         format_.read(edited(tmp_path / "a.pdiparams", change))
+
+
+def test_a_sum_that_adds_axes_is_refused(tmp_path):
+    """A constant of more axes than the value."""
+
+    def change(block):
+        (total,) = (each for each in block.ops if each.type == "elementwise_add")
+        fill = type(total)(type="fill_constant")
+        fill.outputs.add(parameter="Out", arguments=["one"])
+        fill.attrs.add(name="shape", type=11, longs=[1, 1, 1])
+        block.ops.insert(list(block.ops).index(total), fill)
+        next(each for each in total.inputs if each.parameter == "Y").arguments[:] = ["one"]
+
+    with pytest.raises(UnsupportedOperationError, match="constant of shape"):
+        format_.read(edited(tmp_path / "a.pdiparams", change))
+
+
+@pytest.mark.parametrize("kind", ["batch_norm", "dropout"])
+def test_what_trains_is_refused(kind, tmp_path):
+    def change(block):
+        block.ops[1].type = kind
+        block.ops[1].attrs.add(name="is_test", **format_._attribute(False))
+
+    with pytest.raises(UnsupportedOperationError, match=f"{kind} in training"):
+        format_.read(edited(tmp_path / "a.pdiparams", change))
+
+
+def pooled(**attributes):
+    """A change of what a pooling says of itself."""
+
+    def change(block):
+        (pool,) = (each for each in block.ops if each.type == "pool2d")
+        for each in pool.attrs:
+            if each.name in attributes:
+                each.CopyFrom(
+                    type(each)(name=each.name, **format_._attribute(attributes[each.name]))
+                )
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"paddings": [1, 0, 0, 1]}, "half its padding"),
+        ({"paddings": [1, 1], "ceil_mode": True}, "half its padding"),
+        ({"paddings": [1, 1], "ksize": [2, 2], "strides": [3, 3], "ceil_mode": True}, "alone"),
+    ],
+)
+def test_a_mean_of_part_of_its_padding_is_refused(attributes, message, tmp_path):
+    path = edited(tmp_path / "a.pdiparams", pooled(**attributes), "counting_average_pool")
+    with pytest.raises(UnsupportedOperationError, match=message):
+        format_.read(path)
+
+
+def test_a_mean_that_counts_more_padding_at_its_end_is_not_written(tmp_path):
+    graph = single(
+        ops.AveragePool,
+        (3, 8, 8),
+        kernel=(3, 3),
+        strides=(2, 2),
+        padding=(1, 0, 1, 1),
+        count_padding=True,
+    )
+    with pytest.raises(UnsupportedOperationError, match="AveragePool"):
+        format_.write(seeded_program(graph), tmp_path / "a.pdiparams")

@@ -151,3 +151,33 @@ def test_a_column_is_no_bias_of_the_features(tmp_path):
     batch = seeded_batch(program.graph, 2)
     (found,) = reference.forward(program, batch).values()
     np.testing.assert_allclose(found, network(batch), atol=1e-5)
+
+
+def arithmetic(kind, values, path):
+    """The file of a value and a constant; four numbers become eight."""
+    weight = tensorflow.constant_node("weight", np.ones((4, 8), np.float32))
+    product = node("product", "MatMul", "image", "weight")
+    constant = tensorflow.constant_node("constant", np.array(values, np.float32))
+    nodes = [IMAGE, weight, product, constant, node("result", kind, "product", "constant")]
+    path.write_bytes(tensorflow._SCHEMA["GraphDef"](node=nodes).SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["AddV2", "Mul", "Sub", "RealDiv"])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 8), (1, 1, 1, 1), (8, 1)])
+def test_arithmetic_that_adds_axes_is_refused(kind, shape, tmp_path):
+    path = arithmetic(kind, np.full(shape, 2), tmp_path / "file.pb")
+    with pytest.raises(UnsupportedOperationError, match="constant of shape"):
+        tensorflow.read(path)
+
+
+@pytest.mark.parametrize("kind", ["AddV2", "Mul", "Sub", "RealDiv"])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (8,), (1, 8)])
+def test_arithmetic_of_as_many_axes_is_read(kind, shape, tmp_path):
+    path = arithmetic(kind, np.full(shape, 2), tmp_path / "file.pb")
+    program = tensorflow.read(path)
+    batch = seeded_batch(program.graph, 2)
+    (answer,) = reference.forward(program, batch).values()
+    function = {"AddV2": np.add, "Mul": np.multiply, "Sub": np.subtract, "RealDiv": np.divide}[kind]
+    expected = function(batch @ np.ones((4, 8)), np.full(shape, 2))
+    np.testing.assert_allclose(answer, expected, atol=1e-6)

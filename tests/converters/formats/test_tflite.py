@@ -150,3 +150,16 @@ def test_constants_that_share_their_bytes_are_counted_each(format_, tmp_path):
 def test_more_references_than_a_network_has_are_refused(format_, tmp_path):
     with pytest.raises(format_.WeightsError, match="lists more than"):
         format_.read(hostile(format_, tmp_path, 200_000, 1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 4)])
+@pytest.mark.parametrize("code", ["ADD", "MUL"])
+def test_arithmetic_that_adds_axes_is_refused(code, shape, format_, tmp_path):
+    writer = format_.GraphWriter()
+    image, result = writer.tensor("image", (1, 4)), writer.tensor("result", (1, 1, 4))
+    constant = writer.constant("constant", np.full(shape, 2, np.float32))
+    writer.operator(code, [image, constant], [result])
+    path = tmp_path / "file.tflite"
+    path.write_bytes(writer.finish("", {"image": image}, {"result": result}, {}))
+    with pytest.raises(UnsupportedOperationError, match="constant of shape"):
+        format_.read(path)
