@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from facemask_zoo.errors import WeightsError
 
@@ -36,6 +37,18 @@ class Budget:
         self._left -= size
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; a pipe might never say anything, and a device never end.
+
+    Raises:
+        WeightsError: It is neither a file nor a folder.
+        OSError: There is no such file, or it cannot be opened.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise WeightsError(f"Cannot read {path}: it is no regular file.")
+    return path.open("rb")
+
+
 def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     """The content of a file of bounded size.
 
@@ -43,7 +56,7 @@ def read_bytes(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
         WeightsError: There is no such file, it cannot be read, or it is over the limit.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # a zero byte in a name is a ValueError
         raise WeightsError(f"Cannot read {path}: {error}.") from error
