@@ -34,6 +34,7 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.files import Sources
+from facemask_zoo.graph.cost import check_cost
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import Writer, source_files, staged
@@ -206,7 +207,8 @@ def convert(
         ConversionError: The written file differs from its source; it has the report.
         OutputError: Something is in the way that is not to be replaced, or it is the source.
         UnknownNameError: No such model, format or precision.
-        WeightsError: The source is damaged, or the target cannot be written.
+        WeightsError: The source is damaged or too large to be proven, or the target cannot be
+            written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
         InvalidArgumentError: `prune`, `input_size` or `max_ap_loss` is out of range, 8-bit integers
             have no pictures, or `data` is given for a format that no detector runs.
@@ -223,6 +225,7 @@ def convert(
     weights = _opened(source, input_size)
     sources = Sources(source_files(weights.path) if weights.path else ())
     original = _with_input_size(weights.model(), input_size)
+    check_cost(original.graph)
     model = original if prune is None else pruning.prune(original, prune)
     pictures = list(pictures)
     samples = make_samples(model, pictures)

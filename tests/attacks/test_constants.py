@@ -9,7 +9,7 @@ import pytest
 from attacks.guarded import assert_refused
 from onnx import TensorProto, helper, numpy_helper
 
-from facemask_zoo import model_files
+from facemask_zoo import cli, model_files
 from facemask_zoo.converters.formats import tensorflow
 from facemask_zoo.converters.protobuf_schema import load, serialize
 
@@ -17,9 +17,9 @@ _MESSAGE = "Constants that the file computes"
 _SCHEMA = load("tensorflow")
 
 
-def onnx_file(folder, nodes, values):
+def onnx_file(folder, nodes, values, size=(3, 8, 8)):
     """A network of one step, and constants beside it."""
-    shape = ["N", 3, 8, 8]
+    shape = ["N", *size]
     graph = helper.make_graph(
         [*nodes, helper.make_node("Relu", ["x"], ["y"])],
         "g",
@@ -187,3 +187,11 @@ def test_tflite(tmp_path, need):
     path = tmp_path / "constants.tflite"
     path.write_bytes(builder.Output())
     assert_refused(path, _MESSAGE)
+
+
+def test_a_small_file_of_a_large_network_is_not_converted(tmp_path, capsys):
+    """A hundred bytes, of which the reference would make gigabytes."""
+    path = onnx_file(tmp_path, [], {}, (3, 6000, 6000))
+    assert cli.main(["convert", str(path), str(tmp_path / "y.tflite")]) == 1
+    assert "Relu 'y'" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
