@@ -42,7 +42,7 @@ class GraphBuilder:
         seen = [self.shapes[each] for each in inputs]
         shape = operation.shape(seen)
         check_shape(name, shape)
-        # One step may take the place of another, with the same tensor: the graph itself is stricter.
+        # One step may take the place of another, with the same tensor: a graph is stricter.
         self._parameters += operation.parameter_count(seen)
         if self._parameters > 2 * MAX_PARAMETERS:
             raise operation.refuse(f"the network has over {MAX_PARAMETERS} weights")

@@ -17,6 +17,7 @@ from seeded import FULL, SMALL, seeded_model
 
 from facemask_zoo import InvalidArgumentError, WeightsError, cli, model_files
 from facemask_zoo.backends import FRAMEWORKS
+from facemask_zoo.converters import proof
 from facemask_zoo.converters.conversion import convert
 from facemask_zoo.converters.formats.registry import FORMATS
 from facemask_zoo.converters.proof import FACTORS
@@ -68,6 +69,16 @@ def drifting(tmp_path):
 
 def names_in(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def test_a_large_network_is_proven_sample_by_sample(source, tmp_path, monkeypatch):
+    whole = convert(source, tmp_path / "a.onnx")
+    monkeypatch.setattr(proof, "_MAX_NUMBERS", 0)
+    parts = convert(source, tmp_path / "b.onnx")
+    assert parts.passed
+    assert [run.framework for run in parts.proof.runs] == [r.framework for r in whole.proof.runs]
+    for each, other in zip(whole.proof.runs, parts.proof.runs, strict=True):
+        assert len(each.differences) == len(other.differences)
 
 
 @pytest.mark.parametrize("name", [row.name for row in FORMATS.values() if row.writes])

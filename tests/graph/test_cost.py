@@ -1,4 +1,4 @@
-"""What is too large to be run in double precision is refused; what is not, is run in little memory."""
+"""What is too large to be run in double precision is refused, and the rest takes little memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_many_values_that_are_needed_at_once_are_refused():
     parts = [builder.add(ops.Relu, f"part{n}", "x") for n in range(60)]
     pooled = [builder.add(ops.GlobalAveragePool, f"pool{n}", x) for n, x in enumerate(parts)]
     end = builder.add(ops.Concatenate, "y", *pooled, axis=1)
-    with pytest.raises(WeightsError, match="Relu 'part47'.* numbers at once"):
+    with pytest.raises(WeightsError, match=r"Relu 'part47'.* numbers at once"):
         check_cost(builder.finish(end))
 
 
@@ -78,7 +78,7 @@ def test_values_that_end_do_not_count():
 
 def test_any_graph_has_a_limit_on_work():
     setting = {"kernel": (31, 31), "filters": 64, "padding": (15,) * 4}
-    with pytest.raises(WeightsError, match="Convolution 'step.*multiply-adds"):
+    with pytest.raises(WeightsError, match=r"Convolution 'step.*multiply-adds"):
         chain((64, 512, 512), [(ops.Convolution, setting)])
 
 
