@@ -35,6 +35,7 @@ from facemask_zoo.errors import (
     WeightsError,
 )
 from facemask_zoo.files import Sources
+from facemask_zoo.graph.cost import check_cost
 from facemask_zoo.images import ImageSource
 from facemask_zoo.model import Model
 from facemask_zoo.model_files import Writer, source_files, staged
@@ -230,7 +231,8 @@ def convert(
         OutputError: Something is in the way that is not to be replaced, or it is the source; or one
             of `apart` is part of the source or of the target.
         UnknownNameError: No such model, format or precision.
-        WeightsError: The source is damaged, or the target cannot be written.
+        WeightsError: The source is damaged or too large to be proven, or the target cannot be
+            written.
         FrameworkNotInstalledError: Reading or writing needs a package that is not installed.
         InvalidArgumentError: The network sees no pictures, but some are given; 8-bit integers have
             none; `prune`, `input_size` or `max_ap_loss` is out of range; or `data` is given for a
@@ -252,6 +254,7 @@ def convert(
     for other in others:
         sources.check(other)
     original = _with_input_size(weights.model(), input_size)
+    check_cost(original.graph)
     model = original if prune is None else pruning.prune(original, prune)
     samples = make_samples(model, pictures)
     reading = try_reading(weights.path, original, samples) if trust and weights.path else None

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from facemask_zoo.backends import FRAMEWORKS, Framework, Options
+from facemask_zoo.backends.base import Backend
 from facemask_zoo.cards import DETECTION, File
 from facemask_zoo.converters.formats.registry import Format, format_of
 from facemask_zoo.converters.half import to_half
@@ -21,6 +22,7 @@ from facemask_zoo.converters.samples import Sample
 from facemask_zoo.errors import FaceMaskZooError, FrameworkNotInstalledError
 from facemask_zoo.files import sha256_of
 from facemask_zoo.graph import reference, text
+from facemask_zoo.graph.cost import numbers_at_once
 from facemask_zoo.graph.matching import renamed_like
 from facemask_zoo.graph.program import Program
 from facemask_zoo.model import Model
@@ -38,6 +40,7 @@ _FOLDED = 1e-5
 _BOX_TOLERANCE_PIXELS = 1.0
 _FRACTIONS = (1, 1)  # size of a picture whose boxes are fractions of it
 _BEST_FACES = 10
+_MAX_NUMBERS = 1 << 24  # in the values of a batch that a framework needs at once
 
 Outputs = Mapping[str, NDArray[np.floating[Any]]]
 """Of one sample or of a batch, by name."""
@@ -329,7 +332,7 @@ def _run(
     if row.name not in (*backend.formats, *backend.own_formats):
         return None
     try:
-        outputs = backend(path, written.signature, Options()).forward(batch)
+        outputs = _forward(backend(path, written.signature, Options()), batch, written)
     except FaceMaskZooError as error:
         return Run(framework.name, backend.version(), installed=True, problem=str(error))
     differences = tuple(
@@ -337,6 +340,14 @@ def _run(
         for index, sample in enumerate(samples)
     )
     return Run(framework.name, backend.version(), installed=True, differences=differences)
+
+
+def _forward(backend: Backend, batch: NDArray[np.float32], model: Model) -> Outputs:
+    """The outputs for a batch; sample by sample where it would take much memory at once."""
+    if numbers_at_once(model.graph) * len(batch) <= _MAX_NUMBERS:
+        return backend.forward(batch)
+    answers = [backend.forward(sample[None]) for sample in batch]
+    return {name: np.concatenate([each[name] for each in answers]) for name in answers[0]}
 
 
 def _run_apart(

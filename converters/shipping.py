@@ -124,7 +124,7 @@ def _read_sums(path: Path, overwrite: bool) -> dict[str, str]:
         OutputError: Something else is there, and is not to be replaced.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
     except (OSError, UnicodeDecodeError):
         text = ""
     lines = [_SUM.fullmatch(line) for line in text.splitlines()]

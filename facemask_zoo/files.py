@@ -110,13 +110,14 @@ def put_in_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
     _move(temporary, path, overwrite)
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: Path, *, overwrite: bool, stream: bool = False) -> None:
     """Make sure that a path is free or may be replaced.
 
     Args:
         path: Where something shall be written.
         overwrite: Whether a file may be replaced; or a folder, if its manifest lists all that is
             in it and nothing was altered.
+        stream: Whether what is there is written to and not replaced, as a device or a pipe may be.
 
     Raises:
         OutputError: What is there is not to be replaced.
@@ -128,6 +129,8 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         raise OutputError(f"{path} exists already and is not replaced unless you ask to overwrite.")
     if path.is_dir():
         _check_ours(path)
+    elif path.exists() and not path.is_file() and not stream:
+        raise OutputError(f"{path} is no regular file: it is not replaced.")
 
 
 def check_place(folder: Path) -> None:
@@ -172,6 +175,8 @@ def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
+        if path.exists() and not path.is_file():  # else it might be a pipe that says nothing
+            raise WeightsError(f"{path} is missing: what is there is no regular file.")
         yield
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise WeightsError(f"{path} is missing.") from error

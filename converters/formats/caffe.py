@@ -35,7 +35,7 @@ from facemask_zoo.converters.limits import read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse, serialize
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
-from facemask_zoo.graph.graph import Names
+from facemask_zoo.graph.graph import MAX_PARAMETERS, Names
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape
 from facemask_zoo.graph.program import Program
 
@@ -221,6 +221,8 @@ def _write_convolution(e: _Emitter, op: ops.Convolution, x: Sequence[str]) -> st
     if uneven != (0, 0) and op.dilations != (1, 1):
         image, pad, uneven = _padded(e, op, image, op.padding), (0, 0), (0, 0)
     sides = [(max(more, 0), max(-more, 0)) for more in uneven]
+    grown = (height + sum(side) for height, side in zip(weight.shape[2:], sides, strict=True))
+    _check_size(op, (*weight.shape[:2], *grown))
     weight = np.pad(weight, [(0, 0), (0, 0), *sides])
     settings = _window((weight.shape[2], weight.shape[3]), op.strides, pad, repeated=True)
     if op.groups > 1:
@@ -230,6 +232,12 @@ def _write_convolution(e: _Emitter, op: ops.Convolution, x: Sequence[str]) -> st
     parameters = {"num_output": op.filters, "bias_term": True, **settings}
     blobs = (weight, e.tensor(op, "bias"))
     return e.add("Convolution", op, [image], blobs, convolution_param=parameters)
+
+
+def _check_size(op: Operation, shape: Shape) -> None:
+    """See that a weight that only Caffe needs is no larger than any may be."""
+    if math.prod(shape) > MAX_PARAMETERS:
+        raise UnsupportedOperationError(FORMAT, f"{op.kind} by a weight of shape {shape}", op.name)
 
 
 def _padded(e: _Emitter, op: Operation, x: str, padding: Padding) -> str:
@@ -255,6 +263,7 @@ def _write_pad(e: _Emitter, op: ops.Pad, x: Sequence[str]) -> str:
         return e.add("Convolution", op, x, [weight], convolution_param=parameters)
     image = _padded(e, op, x[0], op.padding) if any(op.padding) else x[0]
     total = channels + sum(op.channels)
+    _check_size(op, (total, channels))
     weight = np.zeros((total, channels, 1, 1), np.float32)
     weight[op.channels[0] + np.arange(channels), np.arange(channels)] = 1
     parameters = {"num_output": total, "bias_term": False, "kernel_size": [1]}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from facemask_zoo.converters.formats.channels_last import ChannelsLastImporter
 from facemask_zoo.converters.formats.emitting import same_padding
 from facemask_zoo.converters.formats.family_emitting import LOWEST, NOT_NEGATIVE, SIXTH
-from facemask_zoo.converters.limits import Budget
+from facemask_zoo.converters.limits import Computed
 from facemask_zoo.errors import WeightsError
 from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.operations import Operation, Padding, Pair, Shape, Window
@@ -102,12 +102,11 @@ class FamilyImporter(ChannelsLastImporter):
         format_name: For errors.
         input_name: Name of the input in the file.
         stored: Its shape as the file has it, without the batch.
-        budget: What the file's constants may still take.
     """
 
-    def __init__(self, format_name: str, input_name: str, stored: Shape, budget: Budget) -> None:
+    def __init__(self, format_name: str, input_name: str, stored: Shape) -> None:
         super().__init__(format_name, input_name, stored)
-        self.budget = budget
+        self.computed = Computed()
         self._file_names: dict[str, str] = {}
         self._pads: dict[Padded, str] = {}
 
@@ -306,14 +305,13 @@ class FamilyImporter(ChannelsLastImporter):
         """The value times -1."""
         if isinstance(x, str | Pending):
             return self.arithmetic("mul", name, x, np.array(-1, np.float32))
-        return self._spent(np.negative(x))
+        return self.computed.broadcast(np.negative, [x], x.dtype)
 
     def joined(self, name: str, parts: Sequence[Result], axis: int) -> Result:
         """Results side by side."""
         arrays = [each for each in parts if not isinstance(each, str | Pending)]
         if arrays and len(arrays) == len(parts):
-            self.budget.spend(sum(each.nbytes for each in arrays))
-            return np.asarray(np.concatenate([np.atleast_1d(each) for each in arrays], axis))
+            return self.computed.joined(arrays, axis)
         values = self._in_one_order([self.value(each, name) for each in parts])
         made = self.add(ops.Concatenate, name, *values, axis=self.axis(axis, values[0]))
         return self._like(values[0], made)
@@ -328,7 +326,7 @@ class FamilyImporter(ChannelsLastImporter):
     def reshaped(self, name: str, x: Result, wanted: Sequence[int]) -> Result:
         """The same numbers in another shape, of which the first axis is the batch."""
         if not isinstance(x, str | Pending):
-            return x.reshape(tuple(wanted))
+            return self.computed.reshaped(x, wanted)
         if isinstance(x, Repeated):
             return self._enlarged(name, x, wanted)
         value = self.value(x, name)
@@ -543,10 +541,7 @@ class FamilyImporter(ChannelsLastImporter):
         integers = left.dtype.kind in "iu"
         if integers and ((left < 0).any() or (right < 0).any() or kind == "div"):
             raise self.unsupported("arithmetic of shapes with an unknown batch", name)
-        shape = np.broadcast_shapes(left.shape, right.shape)
-        self.budget.spend(math.prod(shape) * left.dtype.itemsize)
-        with np.errstate(all="ignore"):
-            return np.asarray(_ARITHMETIC[kind](left, right), left.dtype)
+        return self.computed.broadcast(_ARITHMETIC[kind], [left, right], left.dtype)
 
     def _of_values(self, kind: str, name: str, left: str, right: str) -> str:
         if kind not in ("add", "mul"):
@@ -633,10 +628,6 @@ class FamilyImporter(ChannelsLastImporter):
         last = constant.shape[-1:] == (length,) and constant.size == length
         if not last or len(self.shape(value)) not in (1, 3):
             raise self.unsupported(f"arithmetic with a constant of shape {constant.shape}", name)
-
-    def _spent(self, values: Array) -> Array:
-        self.budget.spend(values.nbytes)
-        return values
 
 
 def _within(first: int, last: int, size: int) -> tuple[int, int] | None:

@@ -24,7 +24,7 @@ from facemask_zoo.converters.formats.importing import (
     settled_shape,
 )
 from facemask_zoo.converters.half import to_half
-from facemask_zoo.converters.limits import Budget, read_bytes
+from facemask_zoo.converters.limits import Budget, Computed, read_bytes
 from facemask_zoo.converters.protobuf_schema import check_counts
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
 from facemask_zoo.graph import operations as ops
@@ -43,6 +43,7 @@ _SIXTH = 1 / 6
 _TINY = 1e-6
 # Where resizes take the centres of cells for each other; for whole factors these are one.
 _CENTRES = ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric")
+_MOST_INTEGERS = 4096
 
 Array = NDArray[Any]
 _Attributes = dict[str, Any]
@@ -332,6 +333,7 @@ class _Reader:
     def __init__(self, proto: onnx.ModelProto) -> None:
         graph = proto.graph
         self._budget = Budget()
+        self.computed = Computed()
         self.values: dict[str, Result] = {
             tensor.name: self._array(tensor) for tensor in graph.initializer
         }
@@ -393,6 +395,8 @@ class _Reader:
         found = self.constant(node, index)
         if found is None:
             return None if given is None else [int(value) for value in np.ravel(given)]
+        if found.size > _MOST_INTEGERS:
+            raise WeightsError(f"{node.op_type} {node.name!r}: its input {index} is too long.")
         return [int(value) for value in found.ravel()]
 
     def padding(self, node: onnx.NodeProto, a: _Attributes, window: Window) -> Padding:
@@ -519,7 +523,8 @@ def _read_gemm(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
     if bias is not None:
         if bias.ndim > 1 and bias.shape[:-1] != (1,):
             raise r.importer.unsupported(f"Gemm with a bias of shape {bias.shape}", node.name)
-        bias = np.broadcast_to(bias.reshape(-1), weight.shape[:1]) * np.float32(a.get("beta", 1.0))
+        bias = bias.reshape(-1) * np.float32(a.get("beta", 1.0))
+        bias = np.broadcast_to(bias, weight.shape[:1])
     return [r.importer.linear(node.output[0], r.value(node), weight, bias)]
 
 
@@ -633,7 +638,7 @@ def _read_softmax(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
 def _read_concat(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
     parts = [r.values[name] for name in node.input]
     if not any(isinstance(part, str) for part in parts):
-        return [np.concatenate([np.atleast_1d(part) for part in parts])]
+        return [r.computed.joined([r.needed(node, index) for index in range(len(parts))])]
     values = [r.value(node, index) for index in range(len(parts))]
     axis = int(a["axis"]) % (len(r.importer.shape(values[0])) + 1)
     if len(values) == 1:
@@ -782,7 +787,7 @@ def _read_reshape(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resu
     if wanted is None:
         raise WeightsError(f"Reshape {node.name!r} lacks its shape.")
     if not isinstance(source, str):
-        return [source.reshape(wanted)]
+        return [r.computed.reshaped(source, wanted)]
     shape = r.importer.shape(source)
     target = reshape_target(wanted, shape)
     if target is None:
@@ -850,7 +855,7 @@ def _read_cast(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]
         if a["to"] not in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
             raise r.importer.unsupported("Cast to other than floats", node.name)
         return [source]
-    return [source.astype(helper.tensor_dtype_to_np_dtype(a["to"]))]
+    return [r.computed.cast(source, helper.tensor_dtype_to_np_dtype(a["to"]))]
 
 
 def _read_constant(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Result]:
@@ -869,7 +874,7 @@ def _read_gather(r: _Reader, node: onnx.NodeProto, a: _Attributes) -> list[Resul
     data, indices = r.needed(node, 0), r.needed(node, 1)
     if data.ndim != 1 or data.dtype.kind not in "iu" or indices.size > data.size:
         raise r.importer.unsupported("Gather of other than a shape", node.name)
-    return [np.asarray(data[indices])]
+    return [r.computed.taken(data, indices)]
 
 
 def _one(kind: type[Operation], **attributes: Any) -> Any:
@@ -977,6 +982,7 @@ def _array(tensor: onnx.TensorProto, budget: Budget) -> Array:
     if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
         raise WeightsError(f"Tensor {tensor.name!r} lies outside the file, which is not read.")
     if tensor.float_data:  # onnx would make a Python object of every number
+        budget.spend(4 * len(tensor.float_data))
         values = np.fromiter(tensor.float_data, np.float32, len(tensor.float_data))
         return values.reshape(tuple(tensor.dims))
     stored = np.asarray(numpy_helper.to_array(tensor))

@@ -71,6 +71,7 @@ _NCHW = ("NCHW", "AnyLayout", "NCDHW")
 _TENSOR_HEAD = struct.Struct("<IQIi")
 _MAX_TYPE_BYTES = 128
 _MAX_DIMENSIONS = 8
+_MOST_SIZES = 64
 _SIXTH = 1 / 6
 _TINY = 1e-6
 
@@ -679,6 +680,8 @@ def _read_reshape(call: _Call) -> list[Result]:
     arrays = [np.ravel(part) for part in parts if not isinstance(part, str)]
     if len(arrays) != len(parts):
         raise call.unsupported("to a computed shape")
+    if sum(each.size for each in arrays) > _MOST_SIZES:
+        raise call.unsupported("to a shape that is no list of a few sizes")
     if arrays:
         wanted = [int(size) for size in np.concatenate(arrays)]
     source = call.result("X")

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from facemask_zoo.arguments import look_up
+from facemask_zoo.converters.limits import open_regular
 from facemask_zoo.converters.signatures import SIGNATURES
 from facemask_zoo.errors import FrameworkNotInstalledError, UnknownNameError, WeightsError
 
@@ -191,7 +192,7 @@ def _head(path: Path) -> bytes:
     if path.is_dir():
         return b""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(_HEAD_BYTES)
     except OSError as error:
         raise WeightsError(f"Cannot read {path}: {error.strerror}.") from error

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from facemask_zoo.converters.formats import CARD_KEY, tensorflow
 from facemask_zoo.converters.formats.importing import damage_reported
 from facemask_zoo.converters.formats.tensor_bundle import TensorBundle
-from facemask_zoo.converters.limits import MAX_TEXT_BYTES, read_bytes
+from facemask_zoo.converters.limits import MAX_TEXT_BYTES, Computed, read_bytes
 from facemask_zoo.converters.protobuf_schema import load, parse
 from facemask_zoo.converters.signatures import SAVED_MODEL_FILE
 from facemask_zoo.errors import UnsupportedOperationError, WeightsError
@@ -235,6 +235,7 @@ class _Frozen:
         self._names: dict[str, str] = {}
         self._taken: dict[str, int] = {}
         self._definition = _SCHEMA["GraphDef"]()
+        self._budget = Computed()  # a function that is called often is copied as often
 
     def definition(self, signature: Any) -> Any:
         """The graph of a signature: its input and its outputs have the names that it gives them."""
@@ -267,6 +268,7 @@ class _Frozen:
             stack += [source for source, _ in places]
 
     def _write(self, name: str, node: _Node, places: Sequence[Place]) -> None:
+        self._budget.spend(node.message.ByteSize())
         copy = self._definition.node.add()
         copy.CopyFrom(node.message)
         copy.name = self._name(name, node.label)

@@ -383,7 +383,7 @@ class _Reader:
         self._budget = Budget()
         shape = _input_shape(images[0])
         self.batch = shape[0]
-        self.importer = FamilyImporter(FORMAT, images[0].label, shape[1:], self._budget)
+        self.importer = FamilyImporter(FORMAT, images[0].label, shape[1:])
         self._results: dict[str, list[Result]] = {images[0].name: [self.importer.input]}
 
     def program(self, card: str) -> Program:
@@ -625,10 +625,7 @@ def _of_arrays(function: Callable[..., Array]) -> _Rule:
 
     def read_it(r: _Reader, node: _Node) -> list[Result]:
         arrays = [r.array(node, index) for index in range(len(node.inputs))]
-        shape = np.broadcast_shapes(*(each.shape for each in arrays))
-        r.importer.budget.spend(math.prod(shape) * np.dtype(np.float32).itemsize)
-        with np.errstate(all="ignore"):
-            return [np.asarray(function(*arrays), np.float32)]
+        return [r.importer.computed.broadcast(function, arrays, np.float32)]
 
     return read_it
 
@@ -637,14 +634,14 @@ def _gather(r: _Reader, node: _Node) -> list[Result]:
     data, places = r.array(node, 0), r.array(node, 1)
     if data.ndim != 1 or data.dtype.kind not in "iu" or places.size > data.size:
         raise r.importer.unsupported("GatherV2 of other than a shape", node.name)
-    return [np.asarray(data[places])]
+    return [r.importer.computed.taken(data, places)]
 
 
 def _cast(r: _Reader, node: _Node) -> list[Result]:
     kind = _DTYPES.get(node.get("DstT").type)
     if kind is None:
         raise r.importer.unsupported("Cast to other types", node.name)
-    return [r.array(node, 0).astype(kind)]
+    return [r.importer.computed.cast(r.array(node, 0), kind)]
 
 
 def _activation(kind: type[Operation]) -> _Rule:

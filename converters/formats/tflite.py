@@ -542,7 +542,7 @@ class _Reader:
             raise WeightsError(f"Expected an input with a batch, but got {shape}.")
         self.batch = shape[0]
         stored = settled_shape(self.name(image), shape[1:])
-        self.importer = FamilyImporter(FORMAT, self.name(image), stored, self._budget)
+        self.importer = FamilyImporter(FORMAT, self.name(image), stored)
         self.values[image] = self.importer.input
 
     def program(self) -> Program:
@@ -814,7 +814,7 @@ def _dequantize(r: _Reader, node: _Node) -> list[Result]:
     stored = r.array(node, 0)
     if stored.dtype != np.float16:
         raise WeightsError(f"{node.name}: expected floats, but the file is quantised.")
-    return [stored.astype(np.float32)]
+    return [r.importer.computed.cast(stored, np.float32)]
 
 
 def _pack(r: _Reader, node: _Node) -> list[Result]:

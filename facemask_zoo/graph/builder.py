@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from facemask_zoo.errors import WeightsError
-from facemask_zoo.graph.graph import MAX_OPERATIONS, Graph
+from facemask_zoo.graph.graph import MAX_OPERATIONS, MAX_PARAMETERS, Graph, check_shape
 from facemask_zoo.graph.operations import Operation, Shape
 
 AnyOperation = TypeVar("AnyOperation", bound=Operation)
@@ -24,6 +24,7 @@ class GraphBuilder:
         self.shapes: dict[str, Shape] = {name: shape}
         self.operations: list[Operation] = []
         self._input_shape = shape
+        self._parameters = 0
 
     def add(self, kind: type[AnyOperation], name: str, *inputs: str, **attributes: Any) -> str:
         """Append an operation and return the name of its value.
@@ -38,7 +39,14 @@ class GraphBuilder:
         if missing or (kind.arity is not None and len(inputs) != kind.arity) or not inputs:
             raise operation.refuse(f"{list(inputs)} is not what it can see")
         operation.check()
-        self.shapes[name] = operation.shape([self.shapes[each] for each in inputs])
+        seen = [self.shapes[each] for each in inputs]
+        shape = operation.shape(seen)
+        check_shape(name, shape)
+        # One step may take the place of another, with the same tensor: a graph is stricter.
+        self._parameters += operation.parameter_count(seen)
+        if self._parameters > 2 * MAX_PARAMETERS:
+            raise operation.refuse(f"the network has over {MAX_PARAMETERS} weights")
+        self.shapes[name] = shape
         self.operations.append(operation)
         return name
 

@@ -17,6 +17,10 @@ MAX_OPERATIONS = 4096
 _MAX_AXES = 6
 # Numbers of one sample: what a description may make a framework take, half a gigabyte and less.
 _MAX_VALUES = 1 << 27
+# Of one sample: minutes of a processor. The largest networks here take a hundredth.
+_MAX_MULTIPLY_ADDS = 10**12
+MAX_PARAMETERS = 1 << 24
+"""Weights and biases of one network: 64 MiB, as of the tensors in one file."""
 _MAX_NAME = 200
 _NAME = re.compile(rf"[A-Za-z_][A-Za-z0-9_]{{0,{_MAX_NAME - 1}}}")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_]")
@@ -62,14 +66,22 @@ class Graph:
     def shapes(self) -> Mapping[str, Shape]:
         """Shape of every value by name, without the batch."""
         _check_name(self.input)
-        _check_shape(self.input, self.input_shape)
+        check_shape(self.input, self.input_shape)
         shapes = {self.input: self.input_shape}
+        work = parameters = 0
         for operation in self.operations:
             _check_name(operation.name)
             if operation.name in shapes:
                 raise operation.refuse("the name occurs twice")
             shape = _infer(operation, shapes)
-            _check_shape(operation.name, shape)
+            check_shape(operation.name, shape)
+            inputs = [shapes[name] for name in operation.inputs]
+            work += operation.multiply_adds(inputs, shape)
+            parameters += operation.parameter_count(inputs)
+            if work > _MAX_MULTIPLY_ADDS:
+                raise operation.refuse(f"the network takes over {_MAX_MULTIPLY_ADDS} multiply-adds")
+            if parameters > MAX_PARAMETERS:
+                raise operation.refuse(f"the network has over {MAX_PARAMETERS} weights")
             shapes[operation.name] = shape
         return MappingProxyType(shapes)
 
@@ -200,7 +212,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_shape(name: str, shape: Shape) -> None:
+def check_shape(name: str, shape: Shape) -> None:
+    """See that a value may have a shape, without the batch.
+
+    Raises:
+        WeightsError: It has too many axes or numbers, or an empty axis.
+    """
     if not 1 <= len(shape) <= _MAX_AXES or not all(
         isinstance(size, int) and size >= 1 for size in shape
     ):

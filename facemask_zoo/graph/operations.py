@@ -64,6 +64,10 @@ class Operation:
         """Shapes of the tensors that belong to it, by their part of the name."""
         return {}
 
+    def parameter_count(self, inputs: Sequence[Shape]) -> int:
+        """Numbers in the tensors that belong to it."""
+        return sum(map(math.prod, self.parameters(inputs).values()))
+
     def multiply_adds(self, inputs: Sequence[Shape], output: Shape) -> int:
         """Multiply-accumulate operations for one sample; 0 where they do not count."""
         return 0

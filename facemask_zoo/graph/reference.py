@@ -97,16 +97,21 @@ def _depthwise(op: Convolution, x: Doubles, weight: Doubles, height: int, width:
 
 def _max_pool(op: MaxPool, inputs: Sequence[Doubles], parameters: Parameters) -> Doubles:
     x = _padded(inputs[0], op, -np.inf)
-    windows = [window for _, window in _windows(x, op, *_steps(x, op))]
-    return np.asarray(np.max(windows, axis=0))
+    largest = np.full((*x.shape[:2], *_steps(x, op)), -np.inf)
+    for _, window in _windows(x, op, *_steps(x, op)):
+        np.maximum(largest, window, out=largest)
+    return largest
 
 
 def _average_pool(op: AveragePool, inputs: Sequence[Doubles], parameters: Parameters) -> Doubles:
     x = _padded(inputs[0], op, 0.0)
-    total = sum(window for _, window in _windows(x, op, *_steps(x, op)))
+    total = np.zeros((*x.shape[:2], *_steps(x, op)))
+    for _, window in _windows(x, op, *_steps(x, op)):
+        total += window
     inside = np.ones_like(inputs[0][:1, :1])
     counted = _padded(inside, op, 1.0 if op.count_padding else 0.0)
-    return np.asarray(total / sum(w for _, w in _windows(counted, op, *_steps(counted, op))))
+    total /= sum(window for _, window in _windows(counted, op, *_steps(counted, op)))
+    return total
 
 
 def _linear(op: Linear, inputs: Sequence[Doubles], parameters: Parameters) -> Doubles:
@@ -142,7 +147,7 @@ def _stretched(x: Doubles, axis: int, scale: int) -> Doubles:
 def _slice(op: Slice, inputs: Sequence[Doubles], parameters: Parameters) -> Doubles:
     index = [slice(None)] * inputs[0].ndim
     index[op.axis] = slice(op.start, op.stop)
-    return inputs[0][tuple(index)]
+    return inputs[0][tuple(index)].copy()  # a view would keep all of the input
 
 
 def _pad(op: Pad, inputs: Sequence[Doubles], parameters: Parameters) -> Doubles:
@@ -203,6 +208,8 @@ def _by_channel(values: Doubles, x: Doubles) -> Doubles:
 
 def _padded(x: Doubles, window: Window, value: float) -> Doubles:
     top, left, bottom, right = window.padding
+    if not any(window.padding):
+        return x
     return np.pad(x, [(0, 0), (0, 0), (top, bottom), (left, right)], constant_values=value)
 
 

@@ -179,7 +179,7 @@ def _checked(args: argparse.Namespace) -> tuple[_Watch, Sources]:
         if path is None:
             continue
         sources.check(path)
-        check_target(path, overwrite=args.overwrite)
+        check_target(path, overwrite=args.overwrite, stream=path == args.events)
         if path.resolve() in taken:
             raise InvalidArgumentError(f"{path} is given for two outputs.")
         taken.add(path.resolve())

@@ -76,6 +76,16 @@ def names_in(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
+def test_a_large_network_is_proven_sample_by_sample(source, tmp_path, monkeypatch):
+    whole = convert(source, tmp_path / "a.onnx")
+    monkeypatch.setattr(proof, "_MAX_NUMBERS", 0)
+    parts = convert(source, tmp_path / "b.onnx")
+    assert parts.passed
+    assert [run.framework for run in parts.proof.runs] == [r.framework for r in whole.proof.runs]
+    for each, other in zip(whole.proof.runs, parts.proof.runs, strict=True):
+        assert len(each.differences) == len(other.differences)
+
+
 @pytest.mark.parametrize("name", [row.name for row in FORMATS.values() if row.writes])
 def test_every_format_is_proven(name, source, tmp_path, request):
     row = FORMATS[name]

@@ -97,6 +97,21 @@ def test_uneven_padding_of_a_convolution_is_written(kind, tmp_path):
     assert_near(reference.forward(format_.read(path), batch).values(), expected)
 
 
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (ops.Pad, {"channels": (0, 1)}),
+        (ops.Convolution, {"filters": 1, "kernel": (1, 1), "padding": (0, 0, 127, 127)}),
+    ],
+)
+def test_a_weight_that_grows_beyond_the_limit_is_refused(kind, settings, tmp_path):
+    builder = GraphBuilder("x", (5000, 1, 1))
+    graph = builder.finish(builder.add(kind, "y", "x", **settings))
+    with pytest.raises(UnsupportedOperationError, match="by a weight of shape"):
+        format_.write(seeded_program(graph), tmp_path / "file.caffemodel")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_output_that_others_read_stays_one(tmp_path):
     b = GraphBuilder("image", (3, 4, 4))
     middle = b.add(ops.Relu, "middle", "image")
