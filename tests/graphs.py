@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+import pytest
 
 from facemask_zoo.benchmarks import networks
 from facemask_zoo.benchmarks.networks import seeded_program
@@ -10,7 +13,15 @@ from facemask_zoo.graph import operations as ops
 from facemask_zoo.graph.builder import GraphBuilder
 from facemask_zoo.graph.graph import Graph
 
-__all__ = ["NETWORKS", "SINGLE", "seeded_batch", "seeded_program", "single"]
+__all__ = ["NETWORKS", "SINGLE", "a_third", "seeded_batch", "seeded_program", "single"]
+
+
+def a_third(names: Iterable[str]) -> list[object]:
+    """Parameters of which two in three are for long runs: where each takes a process, say."""
+    return [
+        name if name in NETWORKS or index % 3 == 0 else pytest.param(name, marks=pytest.mark.scale)
+        for index, name in enumerate(names)
+    ]
 
 
 def seeded_batch(graph: Graph, count: int, seed: int = 7) -> np.ndarray:

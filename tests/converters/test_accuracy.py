@@ -73,7 +73,7 @@ def test_a_loss_over_the_bound_leaves_no_file(
     module = FORMATS["onnx"].reduced
     write_half = module.write_half
     monkeypatch.setattr(module, "write_half", lambda model, path: write_half(blinded(model), path))
-    monkeypatch.setattr("facemask_zoo.converters.proof._reads_back", lambda *_: True)
+    monkeypatch.setattr("facemask_zoo.converters.proof._read_back", lambda *_: None)
     target, report = tmp_path / "out" / "model.onnx", tmp_path / "report.json"
     words = ["convert", DEFAULT_MODEL, str(target), "--precision", "fp16", "--report", str(report)]
     words += ["--data", str(labelled), "--images", str(demo_picture.parent)]
@@ -99,7 +99,7 @@ def test_full_precision_is_judged_by_single_outputs_as_well(
         onnx.write(dataclasses.replace(model.program, tensors=tensors), path)
 
     monkeypatch.setattr(conversion, "_writer", lambda *_: write_shifted)
-    monkeypatch.setattr("facemask_zoo.converters.proof._reads_back", lambda *_: True)
+    monkeypatch.setattr("facemask_zoo.converters.proof._read_back", lambda *_: None)
     with pytest.raises(ConversionError, match="outputs differ") as caught:
         convert(DEFAULT_MODEL, tmp_path / "m.onnx", data=labelled, images=demo_picture.parent)
     assert caught.value.report.accurate

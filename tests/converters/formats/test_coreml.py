@@ -10,7 +10,7 @@ import dataclasses
 import needs
 import numpy as np
 import pytest
-from graphs import NETWORKS, SINGLE, seeded_batch, seeded_program, single
+from graphs import NETWORKS, SINGLE, a_third, seeded_batch, seeded_program, single
 from pyramids import SMALL as PYRAMID
 from seeded import SMALL as SSD
 
@@ -43,7 +43,7 @@ GRAPHS = {
 }
 
 
-@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("name", a_third(GRAPHS))
 def test_the_saved_program_computes_the_graph(name, tmp_path):
     program = seeded_program(GRAPHS[name])
     path = tmp_path / "modèle.mlpackage"
