@@ -288,7 +288,7 @@ class _Back:
             return False
         found, expected = (
             _answer(_Question(model.program, batch.tobytes()))
-            for model in (self.found, self.written)  # in this order, the latter is kept
+            for model in (self.found, self.written)
         )
         return all(
             np.allclose(found[name], values, rtol=0, atol=_FOLDED * max(1.0, np.abs(values).max()))

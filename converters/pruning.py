@@ -28,14 +28,14 @@ def prune(model: Model, multiple: int = 1) -> Model:
         InvalidArgumentError: `multiple` is not a positive integer.
     """
     check_count("multiple to prune to", multiple)
-    program = pruning.prune(model.program, multiple, nonnegative_input=_sees_no_negatives(model))
     card = model.card.portable()
+    if not isinstance(card.architecture, Network | None):
+        return dataclasses.replace(model.without_subnormals(), card=card)
+    program = pruning.prune(model.program, multiple, nonnegative_input=_sees_no_negatives(model))
     if card.architecture is None:
         return Model(card, program.tensors, program.graph)
-    if isinstance(card.architecture, Network):
-        narrowed = _narrowed(card.architecture, program.tensors)
-        return Model(dataclasses.replace(card, architecture=narrowed), program.tensors)
-    return dataclasses.replace(model.without_subnormals(), card=card)
+    narrowed = _narrowed(card.architecture, program.tensors)
+    return Model(dataclasses.replace(card, architecture=narrowed), program.tensors)
 
 
 def _sees_no_negatives(model: Model) -> bool:

@@ -17,7 +17,7 @@ from facemask_zoo.cards import (
 from facemask_zoo.converters.formats.importing import LooseTensors
 from facemask_zoo.errors import InvalidArgumentError, WeightsError
 from facemask_zoo.graph.matching import match, renamed_like
-from facemask_zoo.graph.program import Program, Tensors
+from facemask_zoo.graph.program import Program, Tensors, renamed_tensors
 from facemask_zoo.model import Model
 from facemask_zoo.ssd import Level, Network
 
@@ -69,12 +69,12 @@ def _with_card(program: Program, card: ModelCard) -> Model:
 def _known(program: Program, name: str) -> Model | None:
     """The model that the graph is, if the zoo has an architecture of which it is one."""
     for template in (_TEMPLATE, *list_models()):
-        architecture = load_card(template).architecture
+        known = load_card(template)
         try:
-            if isinstance(architecture, Network):
-                card = _like_single_shot(program, architecture, name, template == _TEMPLATE)
+            if isinstance(known.architecture, Network):
+                card = _like_single_shot(program, known.architecture, name, template == _TEMPLATE)
             else:
-                card = _like_pyramid(program, template, name)
+                card = _like_pyramid(program, known, name)
         except (InvalidArgumentError, WeightsError):
             continue
         if card is None or card.architecture is None:
@@ -93,16 +93,12 @@ def _like_single_shot(
     names = match(program.graph, network.graph, any_width=any_width)
     if names is None:
         return None
-    tensors = {
-        f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": values
-        for key, values in program.tensors.items()
-    }
-    return card_from_tensors(tensors, name, network.input_size)
+    return card_from_tensors(renamed_tensors(program.tensors, names), name, network.input_size)
 
 
-def _like_pyramid(program: Program, template: str, name: str) -> ModelCard | None:
+def _like_pyramid(program: Program, card: ModelCard, name: str) -> ModelCard | None:
     """The card of a model of the zoo that runs at any size, for the size of a graph's input."""
-    card, shape = load_card(template), program.graph.input_shape
+    shape = program.graph.input_shape
     if not isinstance(card.architecture, Pyramid) or len(shape) != 3:
         return None
     _, height, width = shape

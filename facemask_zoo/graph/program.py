@@ -63,11 +63,7 @@ class Program:
 
     def renamed(self, names: Mapping[str, str]) -> Program:
         """The same program with other names for some of its values."""
-        tensors = {}
-        for key, values in self.tensors.items():
-            name, _, part = key.rpartition(".")
-            tensors[f"{names.get(name, name)}.{part}"] = values
-        return Program(self.graph.renamed(names), tensors, self.card)
+        return Program(self.graph.renamed(names), renamed_tensors(self.tensors, names), self.card)
 
     def without_subnormals(self) -> Program:
         """The same program with every value below ``SUBNORMAL_LIMIT`` set to zero."""
@@ -76,6 +72,12 @@ class Program:
             for name, values in self.tensors.items()
         }
         return dataclasses.replace(self, tensors=tensors)
+
+
+def renamed_tensors(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
+    """Tensors by the new names of their operations, where they have such."""
+    parts = ((*key.rpartition("."), values) for key, values in tensors.items())
+    return {f"{names.get(name, name)}.{part}": values for name, _, part, values in parts}
 
 
 def check_tensor_names(expected: Mapping[str, object], found: Mapping[str, object]) -> None:

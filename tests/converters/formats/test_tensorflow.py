@@ -135,8 +135,7 @@ def test_a_column_is_no_bias_of_the_features(tmp_path):
     needs.framework("tensorflow")
     import tensorflow as tf
 
-    rng = np.random.default_rng(0)
-    weight, column = (rng.random(shape).astype(np.float32) for shape in ((16, 8), (8, 1)))
+    weight, column = np.ones((16, 8), np.float32), np.ones((8, 1), np.float32)
 
     @tf.function(input_signature=[tf.TensorSpec((None, 8, 16), tf.float32, "x")])
     def network(x):
@@ -144,13 +143,8 @@ def test_a_column_is_no_bias_of_the_features(tmp_path):
 
     graph = network.get_concrete_function().graph.as_graph_def()
     (tmp_path / "rows.pb").write_bytes(graph.SerializeToString())
-    try:
-        program = tensorflow.read(tmp_path / "rows.pb")
-    except UnsupportedOperationError:
-        return
-    batch = seeded_batch(program.graph, 2)
-    (found,) = reference.forward(program, batch).values()
-    np.testing.assert_allclose(found, network(batch), atol=1e-5)
+    with pytest.raises(UnsupportedOperationError, match=r"constant of shape \(8, 1\)"):
+        tensorflow.read(tmp_path / "rows.pb")
 
 
 def arithmetic(kind, values, path):
